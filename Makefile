@@ -1,0 +1,43 @@
+# run: the whole lifecycle on sample images.  test, check, bench: for those who change Darkroom.
+PYTHON ?= python3
+BIN := .venv/bin
+# Where pip is told of a local folder of wheels, uv is told of it too.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export VIRTUAL_ENV := $(CURDIR)/.venv
+unexport PYTHONPATH
+
+.PHONY: run test check bench format install clean
+
+run: install
+	@$(BIN)/darkroom sample-data data/sample --count 3000 --seed 0 --dirt
+	@$(BIN)/darkroom run
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests/architecture
+
+bench: install
+	$(BIN)/python -m benchmarks
+
+format: install
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/python -c "from darkroom.params import schema; print(schema(), end='')" > params.schema.json
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "Darkroom needs Python 3.11 or newer; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1)
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --constraint constraints.txt --editable '.[sample,dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv

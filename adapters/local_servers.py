@@ -1,0 +1,149 @@
+"""The local Prefect and MLflow servers: found running or started, on loopback, with SQLite. They stay up between commands.
+
+Not Prefect's ephemeral server: it costs seconds on every run and loses records.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from filelock import FileLock
+
+from adapters import machine
+
+PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+PATIENCE = 180  # seconds: a first start writes a database, on a busy machine
+
+
+class ServerError(RuntimeError):
+    """A server is not there and cannot be started. The text says which, where its log lies and what to do."""
+
+
+def prefect_api(tell: Callable[[str], None]) -> str:
+    """The address of the Prefect API to use: PREFECT_API_URL where set, else the local server's, started if need be.
+
+    Raises ServerError. Sets PREFECT_API_URL for this process: call it before anything imports prefect.
+    """
+    machine.set_quiet()
+    given = machine.setting("PREFECT_API_URL")
+    if given:
+        if not answers(f"{given}/health"):
+            raise ServerError(
+                f"PREFECT_API_URL is {given}, and no Prefect server answers there. Start it, or unset PREFECT_API_URL: "
+                "darkroom then starts a local one"
+            )
+        return given
+    machine.home().mkdir(parents=True, exist_ok=True)
+    with FileLock(machine.home() / "servers.lock"):
+        url = _recorded("prefect", "/api/health") or _started("prefect", PREFECT_PORT, "/api/health", _prefect_command, tell)
+    machine.set_setting("PREFECT_API_URL", f"{url}/api")
+    machine.set_setting("PREFECT_HOME", str(machine.home() / "prefect"))
+    return f"{url}/api"
+
+
+def mlflow_server(store: str, tell: Callable[[str], None]) -> str:
+    """The address of the local MLflow server on a workspace's `store`, started if need be. Raises ServerError."""
+    machine.set_quiet()
+    machine.home().mkdir(parents=True, exist_ok=True)
+    name = f"mlflow-{abs(hash_text(store)):016x}"
+
+    def command(port: int) -> tuple[list[str], dict[str, str]]:
+        return [
+            *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store),
+            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+        ], {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+    with FileLock(machine.home() / "servers.lock"):
+        return _recorded(name, "/health") or _started(name, MLFLOW_PORT, "/health", command, tell)
+
+
+def stop_servers() -> list[str]:
+    """End the servers that darkroom started. Returns their addresses."""
+    stopped = []
+    for record in sorted(machine.home().glob("*.server.json")):
+        server = json.loads(record.read_text(encoding="utf-8"))
+        if answers(server["url"] + server["health"]) and _is_ours(server):
+            os.killpg(server["pid"], signal.SIGTERM)
+            stopped.append(server["url"])
+        record.unlink()
+    return stopped
+
+
+def answers(url: str) -> bool:
+    """Whether a server answers with success at an address."""
+    try:
+        return httpx.get(url, timeout=5, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def hash_text(text: str) -> int:
+    """A number for a text, the same in every process."""
+    import hashlib
+
+    return int(hashlib.sha256(text.encode()).hexdigest()[:16], 16)
+
+
+def _recorded(name: str, health: str) -> str | None:
+    record = machine.home() / f"{name}.server.json"
+    if not record.exists():
+        return None
+    url = str(json.loads(record.read_text(encoding="utf-8"))["url"])
+    return url if answers(url + health) else None
+
+
+def _is_ours(server: dict[str, Any]) -> bool:
+    """Whether the recorded process still is the one that was started (numbers of processes are used again)."""
+    try:
+        command = Path(f"/proc/{server['pid']}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return not Path("/proc").exists()
+    return str(server["port"]) in command
+
+
+def _prefect_command(port: int) -> tuple[list[str], dict[str, str]]:
+    home = machine.home() / "prefect"
+    home.mkdir(exist_ok=True)
+    return [
+        *(sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)),
+    ], {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+    }
+
+
+def _started(
+    name: str, port: int, health: str, command: Callable[[int], tuple[list[str], dict[str, str]]], tell: Callable[[str], None]
+) -> str:
+    port = port if machine.port_is_free(port) else machine.free_port()
+    arguments, extra = command(port)
+    log = machine.home() / f"{name}.log"
+    url = f"http://127.0.0.1:{port}"
+    tell(f"starting a local {name.partition('-')[0]} server at {url} (it stays up; `darkroom down` ends it)")
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=machine.environment_with(extra),
+            start_new_session=True,
+            cwd=machine.home(),
+        )
+    started = time.monotonic()
+    while not answers(url + health):
+        if process.poll() is not None or time.monotonic() - started > PATIENCE:
+            process.kill()
+            raise ServerError(f"the local {name} server did not start on port {port}; its log: {log}")
+        time.sleep(0.3)
+    record = {"url": url, "port": port, "pid": process.pid, "health": health}
+    (machine.home() / f"{name}.server.json").write_text(json.dumps(record), encoding="utf-8")
+    return url

@@ -1,0 +1,94 @@
+"""The machine: environment variables, the person's folder, the git commit. Read here and nowhere else."""
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+# What must hold in every process that loads one of the products: no telemetry, no look-ups of newer versions, errors soon.
+QUIET = {
+    "DO_NOT_TRACK": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "DVC_NO_ANALYTICS": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+}
+
+
+def set_quiet() -> None:
+    """Set what a person has not set otherwise. Called before any product is imported."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+def setting(name: str) -> str | None:
+    """An environment variable; None where it is unset or empty."""
+    return os.environ.get(name) or None
+
+
+def set_setting(name: str, value: str) -> None:
+    """Set an environment variable for this process and those it starts."""
+    os.environ[name] = value
+
+
+def environment_with(extra: dict[str, str]) -> dict[str, str]:
+    """This process's environment, the quiet settings, and more: for a process to start."""
+    return {**QUIET, **os.environ, **extra}
+
+
+def home() -> Path:
+    """The person's Darkroom folder (the local servers' databases and logs): DARKROOM_HOME, or ~/.darkroom."""
+    return Path(setting("DARKROOM_HOME") or Path.home() / ".darkroom").expanduser().absolute()
+
+
+def git_commit(folder: Path) -> str:
+    """The commit checked out in a folder, with "+changes" where files differ from it; empty outside git."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return f"{commit}+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else commit
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def in_git(folder: Path) -> bool:
+    """Whether a folder lies inside a git work tree."""
+    try:
+        return _git(folder, "rev-parse", "--is-inside-work-tree") == "true"
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def start_git(folder: Path) -> None:
+    """Make a folder a git repository. Raises OSError where git is not installed."""
+    _git(folder, "init", "--quiet")
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=30)
+    return done.stdout.strip()
+
+
+def port_is_free(port: int) -> bool:
+    """Whether nothing listens on a loopback port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A loopback port on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

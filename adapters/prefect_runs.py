@@ -1,0 +1,151 @@
+"""Prefect: what a step tells becomes log lines, progress bars, pictures and pages in the Prefect UI."""
+
+import base64
+import logging
+from collections.abc import Generator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+from PIL import Image
+
+from darkroom.events import Event, Progressed, SamplesDrawn, StepTaken
+from darkroom.stage import Throttle, sentence
+
+Answer = TypeVar("Answer")
+
+
+class Teller:
+    """Shows events in the task run that is under way."""
+
+    def __init__(self, stage: str) -> None:
+        from prefect import get_run_logger
+        from prefect.artifacts import create_progress_artifact
+
+        self.stage, self._key = stage, stage.replace("_", "-")
+        self._log: logging.Logger | logging.LoggerAdapter[Any] = get_run_logger()
+        self._bar: Any = create_progress_artifact(progress=0.0, key=f"{self._key}-progress", description=f"Progress of {stage}")
+        self._logged, self._moved = Throttle(5.0), Throttle(3.0)
+
+    def tell(self, event: Event) -> None:
+        """Log the event; move the bar; show the picture."""
+        from prefect.artifacts import update_progress_artifact
+
+        if self._logged.passes(event):
+            self._log.info(sentence(event))
+        share = _share(event)
+        if share is not None and self._moved.passes(event):
+            update_progress_artifact(self._bar, progress=round(100 * share, 1))
+        if isinstance(event, SamplesDrawn):
+            self.picture("samples", Path(event.path), f"After {event.images_seen:,} images seen")
+
+    def done(self) -> None:
+        """Fill the bar."""
+        from prefect.artifacts import update_progress_artifact
+
+        update_progress_artifact(self._bar, progress=100.0)
+
+    def picture(self, name: str, path: Path, description: str) -> None:
+        """Show a picture of modest size."""
+        show_picture(f"{self._key}-{name}", path, description)
+
+
+def show_picture(key: str, path: Path, description: str) -> None:
+    """A picture artifact. It carries its pixels, since the UI may not reach this machine's files."""
+    from prefect.artifacts import create_image_artifact
+
+    image = Image.open(path).convert("RGB")
+    image.thumbnail((800, 800))
+    buffer = BytesIO()
+    image.save(buffer, "WEBP", quality=85)
+    url = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    create_image_artifact(image_url=url, key=key.replace("_", "-"), description=description)
+
+
+def show_page(key: str, markdown: str, description: str) -> None:
+    """A page artifact."""
+    from prefect.artifacts import create_markdown_artifact
+
+    create_markdown_artifact(markdown, key=key.replace("_", "-"), description=description)
+
+
+def say(text: str) -> None:
+    """A line in the log of the run under way."""
+    from prefect import get_run_logger
+
+    get_run_logger().info(text)
+
+
+def flow_run_name() -> str:
+    """The name of the flow run under way."""
+    from prefect.runtime import flow_run
+
+    return str(flow_run.get_name())
+
+
+def followed(events: Generator[Event, None, Answer], *tellers: Any) -> Answer:
+    """Run a step to its end, telling every teller what it tells. Returns what the step returns."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+        for teller in tellers:
+            teller.tell(event)
+
+
+def _share(event: Event) -> float | None:
+    match event:
+        case Progressed():
+            return event.done / max(event.total, 1)
+        case StepTaken():
+            return event.images_seen / event.images_total
+    return None
+
+
+def show_plainly() -> None:
+    """On the terminal: what runs say, a line each, without tracebacks (the Prefect UI keeps those)."""
+    from prefect.logging.configuration import PROCESS_LOGGING_CONFIG, setup_logging
+
+    if not PROCESS_LOGGING_CONFIG:
+        setup_logging()
+    known = [logging.getLogger(), *(one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger))]
+    for logger in known:
+        for handler in [one for one in logger.handlers if "Console" in type(one).__name__]:
+            logger.removeHandler(handler)
+    plain = logging.StreamHandler()
+    plain.setFormatter(_Plain("%(asctime)s  %(message)s", "%H:%M:%S"))
+    plain.addFilter(lambda record: record.levelno < logging.ERROR and _is_said(record))
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addHandler(plain)
+
+
+class _Plain(logging.Formatter):
+    """The sentence alone."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - the name is logging's
+        return ""
+
+
+def _is_said(record: logging.LogRecord) -> bool:
+    """Prefect's own remarks on states are left to its UI."""
+    return not record.getMessage().startswith(("Finished in state", "Beginning flow run", "View at", "Created task run"))
+
+
+def serve(flows: list[Any], workspace: Path, settings: dict[str, Any]) -> None:
+    """Serve flows as deployments of a workspace until interrupted: each can be started, scheduled and paused from the UI."""
+    from prefect import serve as serve_deployments
+    from prefect.types.entrypoint import EntrypointType
+
+    serve_deployments(
+        *[
+            flow.to_deployment(
+                name=workspace.name,
+                parameters={"workspace": str(workspace)} | {"settings": settings},
+                entrypoint_type=EntrypointType.MODULE_PATH,
+                tags=["darkroom"],
+            )
+            for flow in flows
+        ]
+    )

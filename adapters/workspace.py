@@ -1,0 +1,155 @@
+"""A workspace: the folder in which one data set becomes one model. git and DVC, params.yaml, dvc.yaml, data, models, reports.
+
+A clone of the project is one (its dvc.yaml lists the code's files); `make_workspace` makes others anywhere, whose dvc.yaml names
+the digest of each stage's code instead (`code.yaml`), since the code does not lie in them.
+"""
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from ruamel.yaml import YAML
+
+from adapters import machine
+
+STAGES = ("curate", "augment", "train_base", "finetune", "evaluate")
+IGNORED = "/.darkroom/\n/data/\n/models/\n/reports/\n/darkroom-*/\n"
+
+
+class WorkspaceError(ValueError):
+    """A folder cannot be used as a workspace. The text says which, why and what to do."""
+
+
+def find_workspace(start: Path) -> Path | None:
+    """The workspace that a folder lies in, itself or the nearest above."""
+    for folder in (start.absolute(), *start.absolute().parents):
+        if (folder / ".dvc").is_dir() and (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+            return folder
+    return None
+
+
+def opened(folder: Path) -> Path:
+    """A workspace, ready to use: found at or above `folder`, its record of the code brought up to date. Raises WorkspaceError."""
+    found = find_workspace(folder)
+    if found is None:
+        raise WorkspaceError(f"{folder} is not in a workspace; `darkroom init DIR` makes one")
+    if not machine.in_git(found):
+        raise WorkspaceError(f"{found} is not in a git repository, and DVC needs one: run `git init` there")
+    code = found / "code.yaml"
+    if code.exists() and code.read_text(encoding="utf-8") != _code_digests():
+        code.write_text(_code_digests(), encoding="utf-8")
+    return found
+
+
+def make_workspace(folder: Path, source: Path | None, params: str | None = None) -> Path:
+    """Make `folder` a workspace: git, DVC with a local remote, params.yaml, dvc.yaml. Nothing that lies there is changed.
+
+    `source` is the folder of images, `params` the text of a params file. Raises WorkspaceError.
+    """
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    machine.set_quiet()
+    taken = [name for name in ("params.yaml", "dvc.yaml", ".dvc", "code.yaml") if (folder / name).exists()]
+    if taken:
+        raise WorkspaceError(f"{folder} holds {', '.join(taken)} already; nothing was changed")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / ".git").exists():
+        machine.start_git(folder)
+    with Repo.init(str(folder)) as repo, repo.config.edit() as config:
+        config["core"]["remote"] = "local"
+        config["remote"]["local"] = {"url": str(folder.absolute() / ".darkroom" / "remote")}
+    (folder / "params.yaml").write_text(params if params is not None else template("params.yaml"), encoding="utf-8")
+    (folder / "dvc.yaml").write_text(_without_code(template("dvc.yaml")), encoding="utf-8")
+    (folder / "code.yaml").write_text(_code_digests(), encoding="utf-8")
+    with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
+        ignored.write(IGNORED)
+    (folder / "README.md").write_text(_README, encoding="utf-8")
+    if source is not None:
+        change_params(folder, {"curate": {"source": str(source.absolute())}})
+    return folder
+
+
+def change_params(workspace: Path, changes: Mapping[str, Any]) -> list[str]:
+    """Write changed settings into params.yaml, comments and order kept. Returns the paths of those that differ."""
+    file, yaml = workspace / "params.yaml", YAML()
+    yaml.width = 160
+    content = yaml.load(file.read_text(encoding="utf-8"))
+    changed = list(_merge(content, changes))
+    if changed:
+        text = StringIO()
+        yaml.dump(content, text)
+        file.write_text(text.getvalue(), encoding="utf-8")
+    return changed
+
+
+def _merge(content: Any, changes: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    for name, value in changes.items():
+        path = f"{above}{name}"
+        both = isinstance(value, Mapping) and isinstance(content.get(name), Mapping)
+        if both and value.get("kind") == content[name].get("kind"):
+            yield from _merge(content[name], value, f"{path}.")
+        elif content.get(name) != value:
+            content[name] = value
+            yield path
+
+
+@contextmanager
+def writing(workspace: Path, waiting: Any) -> Iterator[None]:
+    """Hold the one lock of a workspace's writers; `waiting()` is called when another run holds it."""
+    (workspace / ".darkroom").mkdir(exist_ok=True)
+    lock = FileLock(workspace / ".darkroom" / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def template(name: str) -> str:
+    """A file of the project that a workspace starts from: beside the adapters in a wheel, at the top of a clone."""
+    here = Path(__file__).parent
+    packed = here / "template" / name
+    return (packed if packed.exists() else here.parent / name).read_text(encoding="utf-8")
+
+
+def _without_code(text: str) -> str:
+    """dvc.yaml for a workspace that does not hold the code: files of code out, the digest of the stage's code in."""
+    yaml = YAML()
+    yaml.width = 160
+    content = yaml.load(text)
+    for name, stage in content["stages"].items():
+        stage["deps"] = [path for path in stage["deps"] if not path.startswith("darkroom/")]
+        stage["params"] = [*stage["params"], {"code.yaml": [name]}]
+    written = StringIO()
+    yaml.dump(content, written)
+    return written.getvalue()
+
+
+def _code_digests() -> str:
+    """code.yaml: of each stage, the digest of the files that its command can import."""
+    top = Path(__file__).parent.parent
+    lines = ["# Digests of each stage's code, kept by darkroom: after an upgrade the stages whose code changed run again."]
+    for name, stage in YAML(typ="safe").load(template("dvc.yaml"))["stages"].items():
+        whole = hashlib.sha256()
+        for path in sorted(path for path in stage["deps"] if path.startswith("darkroom/")):
+            whole.update((top / path).read_bytes())
+        lines.append(f"{name}: {whole.hexdigest()[:16]}")
+    return "\n".join(lines) + "\n"
+
+
+_README = """# A Darkroom workspace
+
+- `params.yaml`: every setting. `darkroom run` computes what a change calls for, and nothing else.
+- `dvc.yaml`: the stages. `dvc repro` runs them without any server; `dvc dag` draws them.
+- `data/`, `models/`, `reports/`: what the stages wrote, kept by DVC. Commit `dvc.lock` to keep a state of them.
+"""

@@ -1,0 +1,1 @@
+"""The `darkroom` command: thin; it calls flows and the library."""

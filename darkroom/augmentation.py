@@ -1,0 +1,185 @@
+"""Augmentations (albumentations), and the labels that tell the network what was done, so that samples do not show it.
+
+After Karras et al. 2020 (arXiv 2006.06676) and EDM, appendix F.2: the network is trained with the label of each augmentation
+and sampled with the label of an untouched image (all zeros).
+
+To add an augmentation: write the class, name it in the union at the end of this file.
+"""
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
+
+from darkroom.events import Event, Noted
+from darkroom.images import ImageSet, Pixels, contact_sheet, read_split
+from darkroom.randomness import AUGMENTATION, generator_for
+from darkroom.refs import DatasetRef, digest_of, replaced
+from darkroom.sections import Section
+
+Probability = Annotated[float, Field(ge=0, le=1, description="how often it is applied")]
+Applied = dict[str, Any]
+
+
+class Mirror(Section):
+    """Left and right exchanged."""
+
+    kind: Literal["mirror"]
+    probability: Probability
+
+    def transform(self, albumentations: Any) -> Any:
+        """The albumentations transform."""
+        return albumentations.HorizontalFlip(p=self.probability)
+
+    def label(self, applied: Applied, size: int) -> list[float]:
+        """What the network is told: 1 where it was done."""
+        return [1.0]
+
+
+class Affine(Section):
+    """Moved, scaled and turned a little; the border pixels are repeated outwards."""
+
+    kind: Literal["affine"]
+    probability: Probability
+    shift: Annotated[float, Field(ge=0, le=0.5, description="largest move, as a share of the side")]
+    scale: Annotated[float, Field(ge=0, le=0.5, description="largest change of size, as a share")]
+    degrees: Annotated[float, Field(ge=0, le=180, description="largest turn")]
+
+    def transform(self, albumentations: Any) -> Any:
+        """The albumentations transform."""
+        shift = (-self.shift, self.shift)
+        return albumentations.Affine(
+            translate_percent={"x": shift, "y": shift},
+            scale=(1 - self.scale, 1 + self.scale),
+            rotate=(-self.degrees, self.degrees),
+            border_mode=1,  # OpenCV's BORDER_REPLICATE
+            p=self.probability,
+        )
+
+    def label(self, applied: Applied, size: int) -> list[float]:
+        """What the network is told: the matrix less the identity, moves as shares of the side. 6 numbers."""
+        difference = np.asarray(applied["matrix"], np.float64) - np.eye(3)
+        difference[:2, 2] /= size
+        return [float(value) for value in difference[:2].flatten()]
+
+
+class BrightnessContrast(Section):
+    """Brighter or darker, with more or less contrast."""
+
+    kind: Literal["brightness_contrast"]
+    probability: Probability
+    brightness: Annotated[float, Field(ge=0, le=1, description="largest change, as a share of full white")]
+    contrast: Annotated[float, Field(ge=0, le=1, description="largest change, as a share")]
+
+    def transform(self, albumentations: Any) -> Any:
+        """The albumentations transform."""
+        return albumentations.RandomBrightnessContrast(self.brightness, self.contrast, p=self.probability)
+
+    def label(self, applied: Applied, size: int) -> list[float]:
+        """What the network is told: contrast and brightness. 2 numbers."""
+        return [float(applied["alpha"]) - 1, float(applied["beta"]) / 255]
+
+
+LENGTHS = {"mirror": 1, "affine": 6, "brightness_contrast": 2}
+
+
+class AugmentSection(Section):
+    """How training images are varied."""
+
+    seed: Annotated[int, Field(ge=0)]
+    transforms: Annotated[list["Augmentation"], Field(description="applied in this order; none leaves images as they are")]
+
+
+class Recipe:
+    """The declared augmentations, ready to apply; every image's variation is a pure function of the seed and its position."""
+
+    def __init__(self, section: AugmentSection) -> None:
+        self.section = section
+        self.length = sum(LENGTHS[item.kind] for item in section.transforms)
+        self._compose: Any = None
+
+    def apply(self, pixels: Pixels, images_seen: int) -> tuple[Pixels, NDArray[np.float32]]:
+        """Vary a batch. uint8 [n, s, s, 3] -> the same, and labels float32 [n, length]."""
+        labels = np.zeros((len(pixels), self.length), np.float32)
+        if not self.section.transforms:
+            return pixels, labels
+        varied = np.empty_like(pixels)
+        for row, image in enumerate(pixels):
+            seed = generator_for(self.section.seed, AUGMENTATION, images_seen + row).integers(2**31)
+            varied[row], labels[row] = self._apply_one(np.ascontiguousarray(image), int(seed))
+        return varied, labels
+
+    def _apply_one(self, image: Pixels, seed: int) -> tuple[Pixels, list[float]]:
+        compose = self._compose = self._compose or _composed(self.section)
+        compose.set_random_seed(seed)
+        result = compose(image=image)
+        done = dict(result["applied_transforms"])
+        label: list[float] = []
+        for item, transform in zip(self.section.transforms, compose.transforms, strict=True):
+            name = type(transform).__name__
+            label += item.label(done[name], len(image)) if name in done else [0.0] * LENGTHS[item.kind]
+        return result["image"], label
+
+
+def _composed(section: AugmentSection) -> Any:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # noqa: TID251 - it would ask the network for its newest version
+    import albumentations  # imported here: it takes seconds, and only a recipe with transforms needs it
+
+    return albumentations.Compose([item.transform(albumentations) for item in section.transforms], save_applied_params=True)
+
+
+def augment(section: AugmentSection, data: Path, out: Path, report: Path) -> Generator[Event, None, DatasetRef]:
+    """The step: write the recipe that training applies, and a sheet of what it does.
+
+    Raises ValueError for a kind declared twice.
+    """
+    kinds = [item.kind for item in section.transforms]
+    if len(set(kinds)) < len(kinds):
+        raise ValueError("augment.transforms: each kind may stand there once (the network could not tell two apart)")
+    images = read_split(data, "train")
+    recipe = Recipe(section)
+    with replaced(out) as folder, replaced(report) as pictures:
+        (folder / "recipe.json").write_text(section.model_dump_json(indent=1), encoding="utf-8")
+        contact_sheet(_preview(recipe, images), columns=9, scale=max(1, 64 // images.size)).save(pictures / "preview.png")
+        touched = float((recipe.apply(images.pixels[:256], 0)[1] != 0).any(1).mean()) if recipe.length else 0.0
+        counts = {"transforms": len(kinds), "label_length": recipe.length, "share_touched": round(touched, 4)}
+        (pictures / "metrics.json").write_text(json.dumps(counts, indent=1), encoding="utf-8")
+    yield Noted(f"{', '.join(kinds) or 'no augmentation'}: {touched:.0%} of the images a batch sees are varied")
+    return DatasetRef(str(out), digest_of(out), len(images))
+
+
+def _preview(recipe: Recipe, images: ImageSet) -> Pixels:
+    """Eight training images, each followed by eight variations. uint8 [72, s, s, 3]"""
+    chosen = np.linspace(0, len(images) - 1, 8).astype(int)
+    rows = []
+    for place, index in enumerate(chosen):
+        original = images.pixels[index : index + 1]
+        varied, _ = recipe.apply(np.repeat(original, 8, axis=0), place * 8)
+        rows += [original, varied]
+    return np.concatenate(rows)
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """The recipe that `augment` wrote."""
+    return Recipe(TypeAdapter(AugmentSection).validate_json((folder / "recipe.json").read_text(encoding="utf-8")))
+
+
+Augmentation = Annotated[Mirror | Affine | BrightnessContrast, Field(discriminator="kind")]
+AugmentSection.model_rebuild()
+
+
+def main() -> int:
+    """The command of the stage `augment`: python -m darkroom.augmentation"""
+    from darkroom.stage import run_stage
+
+    paths = Path("data/curated"), Path("data/augmented"), Path("reports/augment")
+    return run_stage("augment", AugmentSection, lambda section: augment(section, *paths))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

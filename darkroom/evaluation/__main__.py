@@ -1,0 +1,24 @@
+"""`python -m darkroom.evaluation`: the stage `evaluate`, run in the folder that holds params.yaml."""
+
+from pathlib import Path
+
+from darkroom.evaluation.evaluate import EvaluateSection, evaluate
+from darkroom.stage import run_stage
+
+
+def main() -> int:
+    """Run the stage; the exit code."""
+    return run_stage(
+        "evaluate",
+        EvaluateSection,
+        lambda section: evaluate(
+            section,
+            Path("data/curated"),
+            {"base": Path("models/base"), "tuned": Path("models/tuned")},
+            Path("reports/evaluate"),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

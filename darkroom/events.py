@@ -1,0 +1,111 @@
+"""What happened: the frozen records that a step yields. The library tells; the caller shows, stores or sends."""
+
+import json
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeVar
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Anything that a step tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted(Event):
+    """A sentence for the person who watches."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed(Event):
+    """Work done of work to do, in `unit` (such as "images")."""
+
+    doing: str
+    done: int
+    total: int
+    unit: str = "images"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRejected(Event):
+    """An input file that did not enter the data set, and why."""
+
+    path: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken(Event):
+    """The weights changed. Losses are means since the last such event; `images_per_second` is wall clock."""
+
+    images_seen: int
+    images_total: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    images_per_second: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutMeasured(Event):
+    """Loss of the averaged weights on held-out images with fixed noise."""
+
+    images_seen: int
+    loss: float
+
+
+@dataclass(frozen=True, slots=True)
+class SamplesDrawn(Event):
+    """A grid of images from fixed seeds was written to `path`."""
+
+    images_seen: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSaved(Event):
+    """A checkpoint from which the same command goes on was written to `path`."""
+
+    images_seen: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMeasured(Event):
+    """A figure, with all that is needed to read it: n, its interval, and what real images score against real images."""
+
+    name: str
+    value: float
+    n: int
+    better: str  # "lower" | "higher"
+    low: float | None = None
+    high: float | None = None
+    floor: float | None = None
+
+
+AnyEvent = TypeVar("AnyEvent", bound=Event)
+Answer = TypeVar("Answer")
+
+
+def as_json(event: Event) -> str:
+    """One line of events.jsonl."""
+    return json.dumps({"event": type(event).__name__, **asdict(event)}, ensure_ascii=False)
+
+
+def kept(events: Generator[AnyEvent, None, Answer], file: Path) -> Generator[AnyEvent, None, Answer]:
+    """The same events and answer, each event first appended to `file`: a tracker that is away later loses nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8") as journal:
+        while True:
+            try:
+                event = next(events)
+            except StopIteration as end:
+                answer: Answer = end.value
+                return answer
+            journal.write(as_json(event) + "\n")
+            journal.flush()
+            yield event

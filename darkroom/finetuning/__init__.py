@@ -1,0 +1,1 @@
+"""Fine-tuning: the same loop, from a base model, on a smaller set."""

@@ -1,0 +1,25 @@
+"""The command of the stage `finetune`: python -m darkroom.finetuning"""
+
+from pathlib import Path
+
+from darkroom.finetuning.finetune import FinetuneSection, finetune
+from darkroom.stage import CHECKPOINTS, run_stage
+from darkroom.training.session import Places
+
+BASE = Path("models/base")
+PLACES = Places(
+    data=Path("data/curated"),
+    augmented=Path("data/augmented"),
+    out=Path("models/tuned"),
+    report=Path("reports/finetune"),
+    checkpoints=CHECKPOINTS / "finetune",
+)
+
+
+def main() -> int:
+    """Fine-tune the base model of the workspace in the current folder."""
+    return run_stage("finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,87 @@
+"""The one contract of every model here: (noisy, sigma, condition) -> denoised. Preconditioning wraps any network into it.
+
+`noisy` [n, 3, height, width] is image + sigma * noise, `sigma` [n], and the answer is the expected clean image, same shape.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal, Protocol
+
+import torch
+from pydantic import Field, PositiveFloat
+from torch import Tensor, nn
+
+from darkroom.sections import Section
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the model is told beside the noisy image. An open record: a kind of knowledge more is a field more.
+
+    `label` int64 [n]: class of each image, -1 where it is not told (as trained for classifier-free guidance).
+    `augmentation` float32 [n, a]: what was done to each image, all zeros for an untouched one (Karras et al. 2020, 2006.06676).
+    """
+
+    label: Tensor
+    augmentation: Tensor
+
+    def without_label(self) -> "Condition":
+        """The same, with no class told."""
+        return replace(self, label=torch.full_like(self.label, -1))
+
+
+class EdmPreconditioning(Section):
+    """Unit variance in and out at every level, for images of deviation `data_deviation` (EDM, table 1, last column)."""
+
+    kind: Literal["edm"]
+    data_deviation: Annotated[PositiveFloat, Field(description="standard deviation of the images in [-1, 1]")]
+
+    def scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the noisy image kept, of the network's answer, of the network's input."""
+        whole = sigma**2 + self.data_deviation**2
+        return self.data_deviation**2 / whole, sigma * self.data_deviation / whole.sqrt(), whole.rsqrt()
+
+
+class FlowPreconditioning(Section):
+    """The network sees (1 - t) image + t noise and answers the velocity noise - image (Lipman et al. 2023, Liu et al. 2023)."""
+
+    kind: Literal["flow"]
+
+    def scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the noisy image kept, of the network's answer, of the network's input."""
+        clean_share = 1 / (1 + sigma)
+        return clean_share, -sigma * clean_share, clean_share
+
+
+class NoisePreconditioning(Section):
+    """The network sees the variance-preserving mixture and answers the noise in it (Ho et al. 2020, equation 12)."""
+
+    kind: Literal["noise"]
+
+    def scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the noisy image kept, of the network's answer, of the network's input."""
+        return torch.ones_like(sigma), -sigma, (1 + sigma**2).rsqrt()
+
+
+Preconditioning = Annotated[EdmPreconditioning | FlowPreconditioning | NoisePreconditioning, Field(discriminator="kind")]
+
+
+class DenoiserContract(Protocol):
+    """What samplers and scores need of a model."""
+
+    def __call__(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Expected clean images, of the shape of `noisy`."""
+        ...
+
+
+class Denoiser(nn.Module):
+    """A network (input, level, condition) -> answer, wrapped into the contract."""
+
+    def __init__(self, network: nn.Module, preconditioning: Preconditioning) -> None:
+        super().__init__()
+        self.network, self.preconditioning = network, preconditioning
+
+    def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Expected clean images (EDM, equation 7)."""
+        keep, answer, enter = (scale[:, None, None, None] for scale in self.preconditioning.scales(sigma.double()))
+        level = sigma.log() / 4  # EDM, table 1: c_noise
+        return (keep.float() * noisy) + answer.float() * self.network(enter.float() * noisy, level, condition)

@@ -1,0 +1,86 @@
+"""A model on disk: a folder of `weights.safetensors` and `model.json`. Nothing in it is ever executed."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from darkroom.networks.denoiser import Denoiser, Preconditioning
+from darkroom.networks.transformer import TransformerSettings
+from darkroom.noise import Schedule
+from darkroom.sections import Section
+
+Network = TransformerSettings
+SamplerName = Literal["euler", "heun"]
+
+
+class ModelError(ValueError):
+    """A model folder that cannot be read. The text names the folder and what is wrong with it."""
+
+
+class Drawing(Section):
+    """How images are drawn from a model when nobody says otherwise."""
+
+    sampler: SamplerName
+    schedule: Annotated[Schedule, Field(description="the noise levels that sampling visits")]
+    steps: Annotated[int, Field(ge=1, le=1000, description="steps of the sampler")]
+    guidance: Annotated[float, Field(ge=0, le=20, description="classifier-free guidance; 1 is none")]
+
+
+class ModelCard(Section):
+    """All that is needed to use the weights beside it, and where they came from."""
+
+    network: Network
+    preconditioning: Preconditioning
+    image_size: int
+    labels: tuple[str, ...]
+    label_counts: tuple[int, ...]  # images of each label trained on: the distribution that sampling follows
+    augmentations: int  # length of the augmentation label
+    drawing: Drawing
+    focus: tuple[str, ...]  # labels the model is meant for; empty for all
+    images_seen: int
+    data_digest: str
+    parent_digest: str  # of the weights it started from; empty for a model from scratch
+
+
+def build(card: ModelCard) -> Denoiser:
+    """An untrained model of the card's shape."""
+    network = card.network.build(card.image_size, len(card.labels), card.augmentations)
+    return Denoiser(network, card.preconditioning)
+
+
+def save_model(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+    """Write the two files of a model into an existing folder."""
+    save_file({name: value.contiguous().cpu() for name, value in weights.items()}, folder / "weights.safetensors")
+    (folder / "model.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a model folder. Raises ModelError."""
+    try:
+        return ModelCard.model_validate_json((folder / "model.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{folder}: no model here (model.json is missing); train one with `darkroom run`") from None
+    except ValidationError as error:
+        raise ModelError(f"{folder / 'model.json'}: not a model of this version of Darkroom: {error}") from None
+
+
+def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]:
+    """The model in `folder`, ready to draw. Raises ModelError."""
+    card = read_card(folder)
+    model = build(card)
+    try:
+        model.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelError(f"{folder / 'weights.safetensors'}: weights cannot be used: {error}") from None
+    return model.to(device).eval().requires_grad_(False), card
+
+
+def device_named(name: str) -> torch.device:
+    """`auto` is the GPU where torch sees one. Raises ModelError for a device that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ModelError("device is `cuda`, but torch sees no GPU here; set it to `auto` or `cpu`")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")

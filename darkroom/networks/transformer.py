@@ -1,0 +1,132 @@
+"""A diffusion transformer (Peebles & Xie 2022, arXiv 2212.09748) for small images and small budgets.
+
+Patches become tokens; the noise level, the class and the augmentation set the scale, shift and gate of every block
+(adaLN-Zero). Beyond the paper: RMS norms, normalised queries and keys (Dehghani et al. 2023), a gated feed-forward
+(Shazeer 2020) and long skips between the first and the last blocks (Bao et al. 2022, arXiv 2209.12152).
+"""
+
+import math
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from darkroom.networks.denoiser import Condition
+from darkroom.sections import Section
+
+
+class TransformerSettings(Section):
+    """Size of the transformer."""
+
+    kind: Literal["transformer"]
+    patch: Annotated[int, Field(ge=1, le=16, description="side of a token in pixels; must divide the image size")]
+    width: Annotated[int, Field(ge=32, multiple_of=32, description="numbers per token")]
+    depth: Annotated[int, Field(ge=2, multiple_of=2, description="blocks")]
+    heads: Annotated[int, Field(ge=1, description="attention heads; must divide the width")]
+
+    def build(self, image_size: int, labels: int, augmentations: int) -> "Transformer":
+        """The network for square images of `image_size` pixels. Raises ValueError where sizes do not divide."""
+        if image_size % self.patch:
+            raise ValueError(
+                f"network.patch ({self.patch}) does not divide curate.image_size ({image_size}); "
+                f"patches that do: {', '.join(str(p) for p in range(1, 17) if image_size % p == 0)}"
+            )
+        if self.width % self.heads:
+            raise ValueError(f"network.heads ({self.heads}) does not divide network.width ({self.width})")
+        return Transformer(self, image_size, labels, augmentations)
+
+
+class Block(nn.Module):
+    """Attention and feed-forward, each scaled, shifted and gated by the condition."""
+
+    def __init__(self, width: int, heads: int, with_skip: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        hidden = 8 * math.ceil(width * 8 / 3 / 8)
+        self.skip = nn.Linear(2 * width, width) if with_skip else None
+        self.modulation = nn.Linear(width, 6 * width)
+        self.enter = nn.Linear(width, 3 * width)
+        self.attended = nn.Linear(width, width)
+        self.gate_and_value = nn.Linear(width, 2 * hidden)
+        self.leave = nn.Linear(hidden, width)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, tokens: Tensor, condition: Tensor, skipped: Tensor | None) -> Tensor:
+        """tokens [n, t, width], condition [n, width] -> [n, t, width]"""
+        if self.skip is not None and skipped is not None:
+            tokens = self.skip(torch.cat([tokens, skipped], dim=-1))
+        scale_a, shift_a, gate_a, scale_f, shift_f, gate_f = self.modulation(condition)[:, None].chunk(6, dim=-1)
+        tokens = tokens + gate_a * self._attention(_normed(tokens) * (1 + scale_a) + shift_a)
+        return tokens + gate_f * self._feed_forward(_normed(tokens) * (1 + scale_f) + shift_f)
+
+    def _attention(self, tokens: Tensor) -> Tensor:
+        query, key, value = self.enter(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(_normed(query), _normed(key), value)
+        return self.attended(mixed.transpose(1, 2).flatten(2))
+
+    def _feed_forward(self, tokens: Tensor) -> Tensor:
+        gate, value = self.gate_and_value(tokens).chunk(2, dim=-1)
+        return self.leave(F.silu(gate) * value)
+
+
+class Transformer(nn.Module):
+    """(input [n, 3, s, s], level [n], condition) -> answer [n, 3, s, s]"""
+
+    def __init__(self, settings: TransformerSettings, image_size: int, labels: int, augmentations: int) -> None:
+        super().__init__()
+        self.patch, width, depth = settings.patch, settings.width, settings.depth
+        tokens = (image_size // self.patch) ** 2
+        self.image_size = image_size
+        self.patch_in = nn.Linear(3 * self.patch**2, width)
+        self.position = nn.Parameter(0.02 * torch.randn(1, tokens, width))
+        self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
+        self.label = nn.Embedding(labels + 1, width)  # the last one stands for "not told"
+        self.augmentation = nn.Linear(augmentations, width, bias=False) if augmentations else None
+        half = depth // 2
+        self.blocks = nn.ModuleList(Block(width, settings.heads, with_skip=index >= half) for index in range(depth))
+        self.last_modulation = nn.Linear(width, 2 * width)
+        self.patch_out = nn.Linear(width, 3 * self.patch**2)
+        self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), width // 2)), persistent=False)
+        for layer in (self.last_modulation, self.patch_out):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        nn.init.normal_(self.label.weight, std=0.02)
+
+    def forward(self, images: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        """The raw answer of the network, which the preconditioning scales."""
+        told = F.silu(self._told(level, condition))
+        tokens = self.patch_in(self._into_patches(images)) + self.position
+        waiting: list[Tensor] = []
+        for index, block in enumerate(self.blocks):
+            opening = index < len(self.blocks) // 2
+            tokens = block(tokens, told, None if opening else waiting.pop())
+            if opening:
+                waiting.append(tokens)
+        scale, shift = self.last_modulation(told)[:, None].chunk(2, dim=-1)
+        return self._from_patches(self.patch_out(_normed(tokens) * (1 + scale) + shift))
+
+    def _told(self, level: Tensor, condition: Condition) -> Tensor:
+        angles = level[:, None] * self.frequencies  # type: ignore[operator]
+        told: Tensor = self.level(torch.cat([angles.cos(), angles.sin()], dim=-1))
+        unknown = self.label.num_embeddings - 1
+        told = told + self.label(torch.where(condition.label < 0, unknown, condition.label))
+        if self.augmentation is not None:
+            told = told + self.augmentation(condition.augmentation)
+        return told
+
+    def _into_patches(self, images: Tensor) -> Tensor:
+        """[n, 3, s, s] -> [n, t, 3 * patch * patch]"""
+        return F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
+
+    def _from_patches(self, tokens: Tensor) -> Tensor:
+        """[n, t, 3 * patch * patch] -> [n, 3, s, s]"""
+        side = self.image_size // self.patch
+        return F.pixel_shuffle(tokens.transpose(1, 2).reshape(len(tokens), -1, side, side), self.patch)
+
+
+def _normed(values: Tensor) -> Tensor:
+    """Root-mean-square norm over the last dimension (Zhang & Sennrich 2019)."""
+    return F.rms_norm(values, (values.shape[-1],))

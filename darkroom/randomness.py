@@ -1,0 +1,36 @@
+"""Every random number as a pure function of (seed, images seen): to stop and go on changes nothing."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Each purpose draws from a stream of its own, so that a change in how much one of them draws moves no other.
+ORDER, NOISE, AUGMENTATION, HELD_OUT, SAMPLES, WEIGHTS = range(6)
+
+
+def generator_for(seed: int, purpose: int, position: int = 0) -> np.random.Generator:
+    """The random generator of one purpose at one position (images seen, or the index of an image)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, purpose, position])))
+
+
+def torch_seed(seed: int, purpose: int, position: int = 0) -> int:
+    """A seed for a torch.Generator, mixed as above (63 bits)."""
+    low, high = np.random.SeedSequence([seed, purpose, position]).generate_state(2, np.uint32)
+    return (int(high) << 32 | int(low)) >> 1
+
+
+class DataOrder:
+    """Which image is the k-th to be seen: every pass over the set is a fresh permutation, known from its number alone."""
+
+    def __init__(self, images: int, seed: int) -> None:
+        self.images, self.seed = images, seed
+        self._number, self._pass = -1, np.empty(0, np.int64)
+
+    def take(self, images_seen: int, count: int) -> NDArray[np.int64]:
+        """Indices [count] of the images that come after `images_seen` others."""
+        positions = range(images_seen, images_seen + count)
+        return np.array([self._at(*divmod(position, self.images)) for position in positions], np.int64)
+
+    def _at(self, number: int, place: int) -> int:
+        if number != self._number:
+            self._number, self._pass = number, generator_for(self.seed, ORDER, number).permutation(self.images)
+        return int(self._pass[place])

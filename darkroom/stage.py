@@ -1,0 +1,94 @@
+"""What the command of every stage does: read its own section of params.yaml, run the step, show and keep what it tells."""
+
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+from darkroom.events import (
+    Event,
+    HeldOutMeasured,
+    ImageRejected,
+    Noted,
+    Progressed,
+    SamplesDrawn,
+    ScoreMeasured,
+    SnapshotSaved,
+    StepTaken,
+    kept,
+)
+from darkroom.sections import AnySection, read_section
+
+EVENTS = Path(".darkroom/events")
+CHECKPOINTS = Path(".darkroom/checkpoints")
+
+
+def sentence(event: Event) -> str:
+    """An event in words."""
+    match event:
+        case Noted(text):
+            return text
+        case Progressed(doing, done, total, unit):
+            return f"{doing}: {done:,} of {total:,} {unit}"
+        case ImageRejected(path, reason, detail):
+            return f"rejected {path}: {reason} ({detail})"
+        case StepTaken():
+            left = (event.images_total - event.images_seen) / max(event.images_per_second, 1e-9)
+            return (
+                f"{event.images_seen:,} of {event.images_total:,} images seen, loss {event.loss:.4f}, "
+                f"{event.images_per_second:.0f} images/s, {_clock(left)} left"
+            )
+        case HeldOutMeasured(images_seen, loss):
+            return f"held-out loss {loss:.4f} at {images_seen:,} images seen"
+        case SamplesDrawn(images_seen, path):
+            return f"samples at {images_seen:,} images seen: {path}"
+        case SnapshotSaved(images_seen, path):
+            return f"checkpoint at {images_seen:,} images seen: {path}"
+        case ScoreMeasured():
+            floor = f", real against real {event.floor:.4g}" if event.floor is not None else ""
+            return f"{event.name} {event.value:.4g} (n = {event.n:,}, {event.better} is better{floor})"
+    return str(event)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+class Throttle:
+    """Lets the first event of a kind through, then one every `seconds`; what is told once is never held back."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self._last = seconds, dict[str, float]()
+
+    def passes(self, event: Event) -> bool:
+        """Whether to show this one."""
+        if not isinstance(event, Progressed | StepTaken | ImageRejected | SnapshotSaved):
+            return True
+        if isinstance(event, Progressed) and event.done >= event.total:
+            return True
+        kind, now = type(event).__name__ + getattr(event, "doing", ""), time.monotonic()
+        if now - self._last.get(kind, -self.seconds) < self.seconds:
+            return False
+        self._last[kind] = now
+        return True
+
+
+def run_stage(
+    name: str,
+    kind: type[AnySection],
+    step: Callable[[AnySection], Generator[Event, None, Any]],
+    params: Path = Path("params.yaml"),
+) -> int:
+    """Run one stage in the current folder. Returns the exit code: 0, or 1 with one clear message on standard error."""
+    throttle = Throttle(2.0)
+    try:
+        for event in kept(step(read_section(params, name, kind)), EVENTS / f"{name}.jsonl"):
+            if throttle.passes(event):
+                print(f"[{name}] {sentence(event)}", file=sys.stderr, flush=True)
+    except (ValueError, OSError) as error:
+        print(f"[{name}] {error}", file=sys.stderr)
+        return 1
+    return 0

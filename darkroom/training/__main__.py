@@ -1,0 +1,24 @@
+"""The command of the stage `train_base`: python -m darkroom.training"""
+
+from pathlib import Path
+
+from darkroom.stage import CHECKPOINTS, run_stage
+from darkroom.training.session import Places
+from darkroom.training.train_base import TrainBaseSection, train_base
+
+PLACES = Places(
+    data=Path("data/curated"),
+    augmented=Path("data/augmented"),
+    out=Path("models/base"),
+    report=Path("reports/train_base"),
+    checkpoints=CHECKPOINTS / "train_base",
+)
+
+
+def main() -> int:
+    """Train the base model of the workspace in the current folder."""
+    return run_stage("train_base", TrainBaseSection, lambda section: train_base(section, PLACES))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

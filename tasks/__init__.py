@@ -1,0 +1,1 @@
+"""Tasks: one thin Prefect task per step."""

@@ -1,0 +1,22 @@
+"""The task `curate`."""
+
+import json
+
+from prefect import task
+
+from adapters import prefect_runs
+from darkroom.curation import curate as curation
+from tasks.job import STEP, Done, Job, brought_up_to_date
+
+
+@task(task_run_name="curate the images", **STEP)
+def curate(job: Job) -> Done:
+    """Judge every image, find duplicates, split: data/curated."""
+    section = job.settings.curate
+    source, out, report = job.workspace / section.source, job.workspace / "data/curated", job.workspace / "reports/curate"
+    done = brought_up_to_date(
+        job, "curate", lambda: curation.curate(section, source, out, report), files={"curation": report}, data=None
+    )
+    if done.how == "computed" and (report / "rejected.png").exists():
+        prefect_runs.show_picture("curate-rejected", report / "rejected.png", "What was rejected, by reason")
+    return Done(done.stage, done.how, done.why, done.seconds, json.loads((report / "metrics.json").read_text(encoding="utf-8")))

@@ -1,0 +1,40 @@
+"""The task `evaluate`."""
+
+import json
+
+from prefect import task
+
+from adapters import prefect_runs
+from darkroom.evaluation import evaluate as evaluation
+from tasks.job import STEP, Done, Job, brought_up_to_date
+
+
+@task(task_run_name="evaluate both models", **STEP)
+def evaluate(job: Job) -> Done:
+    """Generate, describe, score: reports/evaluate."""
+    at = job.workspace
+    report = at / "reports/evaluate"
+    models = {"base": at / "models/base", "tuned": at / "models/tuned"}
+    done = brought_up_to_date(
+        job,
+        "evaluate",
+        lambda: evaluation.evaluate(job.settings.evaluate, at / "data/curated", models, report),
+        files={"evaluation": report},
+        data=at / "data/curated",
+    )
+    scores = json.loads((report / "scores.json").read_text(encoding="utf-8"))
+    if done.how == "computed":
+        prefect_runs.show_picture("evaluate-samples", report / "samples_tuned.png", "Samples of the tuned model")
+        prefect_runs.show_page("evaluate-scores", _page(scores), "Scores of both models")
+    return Done(done.stage, done.how, done.why, done.seconds, scores)
+
+
+def _page(scores: dict[str, dict[str, dict[str, float]]]) -> str:
+    rows = ["| model | score | value | interval | real against real | n | better |", "|---|---|---|---|---|---|---|"]
+    for model, figures in scores.items():
+        rows += [
+            f"| {model} | {name} | {one['value']:.4g} | {one['low']:.4g} to {one['high']:.4g} | {one['floor']:.4g} "
+            f"| {one['n']} | {one['better']} |"
+            for name, one in figures.items()
+        ]
+    return "\n".join(rows)

@@ -1,0 +1,37 @@
+"""The task `register`."""
+
+import json
+import time
+
+from prefect import task
+
+from adapters import mlflow_registry, mlflow_run, prefect_runs
+from darkroom.networks.saved import read_card
+from darkroom.refs import digest_of
+from tasks.job import STEP, Done, Job, identities, run_id_of
+
+
+@task(task_run_name="register the tuned model", **STEP)
+def register(job: Job) -> Done:
+    """Make the tuned model a version of the registered model, alias `challenger`; not again for the same weights and scores."""
+    started = time.perf_counter()
+    at, name = job.workspace, job.settings.register_.name
+    made_of = {"weights.sha256": digest_of(at / "models/tuned"), "scores.sha256": digest_of(at / "reports/evaluate/scores.json")}
+    version = mlflow_registry.version_with(at, name, made_of)
+    how, why = "unchanged", "these weights with these scores are registered already"
+    if version is None:
+        how, why = "computed", "new weights or scores"
+        subject = mlflow_run.Subject(at, "register", job.lifecycle, {"name": name}, identities(job), at / "data/curated")
+        scores = json.loads((at / "reports/evaluate/scores.json").read_text(encoding="utf-8"))["tuned"]
+        with mlflow_run.run_of(subject):
+            card = read_card(at / "models/tuned")
+            candidate = mlflow_registry.Candidate(
+                model=at / "models/tuned",
+                labels=card.focus or card.labels,
+                scores={key: one["value"] for key, one in scores.items()},
+                identities={**made_of, **identities(job), "trained_in": run_id_of(job, "finetune") or ""},
+                files={part: at / "reports/evaluate" / part for part in ("scores.json", "report.html", "samples_tuned.png")},
+            )
+            version = mlflow_registry.register(at, name, candidate)
+    prefect_runs.say(f"{name} version {version.number}: {why}")
+    return Done("register", how, why, time.perf_counter() - started, {"name": name, "version": version.number})

@@ -1,0 +1,93 @@
+"""The architecture as a failing build: imports, stages, words, files."""
+
+import json
+from pathlib import Path
+
+import grimp
+import pytest
+import yaml
+
+from adapters.workspace import STAGES
+from darkroom.params import Params, schema
+
+TOP = Path(__file__).parents[2]
+PACKAGES = ("darkroom", "adapters", "tasks", "flows", "cli")
+COMMANDS = {
+    "curate": "darkroom.curation.__main__",
+    "augment": "darkroom.augmentation",
+    "train_base": "darkroom.training.__main__",
+    "finetune": "darkroom.finetuning.__main__",
+    "evaluate": "darkroom.evaluation.__main__",
+}
+REGISTRY_STEPS = {"register", "promote"}  # they change the registry, not files: no stage of DVC's
+BANNED = {"utils", "helpers", "common", "core", "misc", "base", "manager", "handler", "tools", "lib"}
+
+
+@pytest.fixture(scope="module")
+def stages() -> dict[str, dict[str, list[str]]]:
+    return yaml.safe_load((TOP / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def test_the_code_each_stage_depends_on_is_what_its_command_can_import(stages: dict[str, dict[str, list[str]]]) -> None:
+    graph = grimp.build_graph("darkroom", cache_dir=None)
+    for stage, module in COMMANDS.items():
+        reached = graph.find_upstream_modules(module) | {module}
+        packages = {name.rsplit(".", depth)[0] for name in reached for depth in range(1, name.count(".") + 1)}
+        files = {_file_of(name) for name in reached | packages}
+        declared = {path for path in stages[stage]["deps"] if path.startswith("darkroom/")}
+        assert declared == files, f"dvc.yaml, stage {stage}: add {files - declared}, take out {declared - files}"
+
+
+def test_each_stage_runs_the_command_whose_imports_are_declared(stages: dict[str, dict[str, list[str]]]) -> None:
+    for stage, module in COMMANDS.items():
+        assert stages[stage]["cmd"] == f"python -m {module.removesuffix('.__main__')}"
+        assert stages[stage]["params"] == [stage]
+
+
+def test_one_word_per_step(stages: dict[str, dict[str, list[str]]]) -> None:
+    sections = {field.alias or name for name, field in Params.model_fields.items()}
+    task_files = {file.stem for file in (TOP / "tasks").glob("*.py")} - {"__init__", "job"}
+    assert sections == task_files == set(yaml.safe_load((TOP / "params.yaml").read_text(encoding="utf-8")))
+    assert set(stages) == set(COMMANDS) == set(STAGES) == sections - REGISTRY_STEPS
+
+
+def test_the_schema_file_is_fresh() -> None:
+    assert (TOP / "params.schema.json").read_text(encoding="utf-8") == schema(), "run `make format`"
+    assert set(json.loads(schema())["required"]) == {
+        "curate",
+        "augment",
+        "train_base",
+        "finetune",
+        "evaluate",
+        "register",
+        "promote",
+    }
+
+
+def test_no_file_is_named_after_nothing() -> None:
+    named = {file for package in PACKAGES for file in (TOP / package).rglob("*") if file.stem in BANNED}
+    assert not named
+
+
+def test_no_setting_has_a_second_home() -> None:
+    """Sections hold no defaults: every value stands in params.yaml."""
+    waiting, seen = [Params], set()
+    while waiting:
+        model = waiting.pop()
+        if model in seen:
+            continue
+        seen.add(model)
+        for name, field in model.model_fields.items():
+            assert field.is_required(), f"{model.__name__}.{name} has a default"
+            inside = [field.annotation]
+            while inside:
+                kind = inside.pop()
+                if isinstance(kind, type) and hasattr(kind, "model_fields"):
+                    waiting.append(kind)
+                inside += list(getattr(kind, "__args__", ()))
+    assert len(seen) > 15
+
+
+def _file_of(name: str) -> str:
+    path = Path(*name.split("."))
+    return str(path / "__init__.py" if (TOP / path).is_dir() else path.with_suffix(".py"))

@@ -1,0 +1,106 @@
+"""What several rooms' tests share: a folder of small images, settings that take seconds, a place of its own for servers."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image, ImageDraw
+
+TOP = Path(__file__).parents[1]
+
+
+def draw_images(folder: Path, count: int, seed: int = 0) -> Path:
+    """`count` small pictures with the labels `disc` and `square`, all different."""
+    chance = random.Random(seed)
+    for number in range(count):
+        label = ("disc", "square")[number % 2]
+        image = Image.new("RGB", (48, 48), tuple(chance.randrange(150, 256) for _ in range(3)))
+        pen = ImageDraw.Draw(image)
+        for _ in range(3):
+            left, top, side = chance.randrange(30), chance.randrange(30), chance.randrange(10, 24)
+            shape = pen.ellipse if label == "disc" else pen.rectangle
+            shape((left, top, left + side, top + side), fill=tuple(chance.randrange(256) for _ in range(3)), outline="black")
+        file = folder / label / f"{seed}-{number:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        image.save(file)
+    return folder
+
+
+def tiny_settings(source: Path) -> dict[str, Any]:
+    """The shipped settings, made small enough for a test."""
+    settings = yaml.safe_load((TOP / "params.yaml").read_text(encoding="utf-8"))
+    settings["curate"] |= {
+        "source": str(source),
+        "image_size": 16,
+        "filters": [{"kind": "smallest_side", "least": 16}],
+        "split": {"validation": 0.2, "test": 0.2},
+    }
+    settings["augment"]["transforms"] = [{"kind": "mirror", "probability": 0.5}]
+    cadence = {"report_every": 16, "held_out_every": 32, "samples_every": 48, "checkpoint_every": 32}
+    network = {"kind": "transformer", "patch": 4, "width": 32, "depth": 2, "heads": 2}
+    settings["train_base"] |= {"images": 96, "batch_size": 16, "device": "cpu", "network": network, **cadence}
+    settings["train_base"]["drawing"]["steps"] = 3
+    settings["finetune"] |= {"images": 48, "batch_size": 16, "device": "cpu", "focus": ["disc"], **cadence}
+    settings["evaluate"] |= {"images": 16, "steps": 3, "batch": 16, "bootstrap": 100, "shown": 4}
+    settings["evaluate"]["features"] = {"kind": "pixels", "side": 8}
+    settings["evaluate"]["metrics"] = [{"kind": "kernel_distance"}, {"kind": "coverage", "k": 3}]
+    settings["register"]["name"] = "tiny"
+    settings["promote"] = {
+        "largest_kernel_distance": 1e9,
+        "largest_copied_share": 1.0,
+        "least_coverage": 0.0,
+        "champion_margin": 1e9,
+    }
+    return settings
+
+
+def write_settings(workspace: Path, settings: dict[str, Any]) -> None:
+    (workspace / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+
+
+def darkroom(*words: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The real command, in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "cli", *map(str, words)],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(TOP), **(env or {})},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """DARKROOM_HOME for this session's servers; they are ended with it."""
+    folder = tmp_path_factory.mktemp("home")
+    before = {name: os.environ.get(name) for name in ("DARKROOM_HOME", "PREFECT_API_URL", "MLFLOW_TRACKING_URI")}
+    for name in before:
+        os.environ.pop(name, None)
+    os.environ["DARKROOM_HOME"] = str(folder)
+    yield folder
+    from adapters.local_servers import stop_servers
+
+    stop_servers()
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return draw_images(tmp_path / "images", 60)
+
+
+@pytest.fixture(scope="session")
+def git_identity() -> None:
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")

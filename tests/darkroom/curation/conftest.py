@@ -1,0 +1,41 @@
+"""A small folder of distinct pictures, and a way to curate it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom.curation.curate import curate
+from darkroom.events import Event
+from darkroom.refs import DatasetRef
+from tests.darkroom.curation.made_pictures import encoded, picture, section_with
+
+Run = Callable[..., tuple[list[Event], DatasetRef]]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """30 distinct pictures with two labels."""
+    folder = tmp_path / "images"
+    for number in range(30):
+        file = folder / ("red" if number % 2 else "blue") / f"{number:02d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(encoded(picture(number)))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Curate `source` into tmp_path/out and tmp_path/report: the events and the reference."""
+
+    def run_it(source: Path, name: str = "out", **changes: Any) -> tuple[list[Event], DatasetRef]:
+        steps = curate(section_with(**changes), source, tmp_path / name, tmp_path / f"{name}-report")
+        events: list[Event] = []
+        while True:
+            try:
+                events.append(next(steps))
+            except StopIteration as end:
+                return events, end.value
+
+    return run_it

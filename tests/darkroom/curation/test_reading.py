@@ -1,0 +1,55 @@
+"""Labels, captions, what counts as an image file, and walks that end."""
+
+import json
+from pathlib import Path
+
+from darkroom.curation.reading import list_images
+
+
+def test_the_first_folder_is_the_label_and_the_order_is_by_path(tmp_path: Path) -> None:
+    for name in ("cat/deep/er/b.JPG", "cat/a.png", "top.webp", "ant/z.bmp"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = [(one.path, one.label) for one in list_images(tmp_path).candidates]
+    assert found == [("ant/z.bmp", "ant"), ("cat/a.png", "cat"), ("cat/deep/er/b.JPG", "cat"), ("top.webp", "")]
+
+
+def test_captions_come_from_text_files_and_from_metadata(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / "cat" / name).touch()
+    (tmp_path / "cat/a.txt").write_text(" a tabby \n", encoding="utf-8")
+    (tmp_path / "cat/b.txt").write_text("overruled", encoding="utf-8")
+    row = json.dumps({"file_name": "b.png", "text": "a lion", "label": 7})
+    (tmp_path / "cat/metadata.jsonl").write_text(f"{row}\nnot json\n\n[1]\n", encoding="utf-8")
+    listing = list_images(tmp_path)
+    assert [(one.caption, one.label) for one in listing.candidates] == [
+        ("a tabby", "cat"),
+        ("a lion", "7"),
+        (None, "cat"),
+    ]
+    assert [note.split(":")[0] for note in listing.notes] == [f"cat/metadata.jsonl, line {number}" for number in (2, 4)]
+    assert listing.others == {}
+
+
+def test_other_files_are_counted_and_hidden_or_known_ones_are_not(tmp_path: Path) -> None:
+    for name in ("a.png", "notes.txt", "b.heic", "README", "CREDITS.txt", "planted.json", ".hidden.png", "._a.png"):
+        (tmp_path / name).touch()
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache/x.png").touch()
+    listing = list_images(tmp_path)
+    assert [one.path for one in listing.candidates] == ["a.png"]
+    assert listing.others == {".heic": 1, ".txt": 1, "no suffix": 1}
+
+
+def test_links_in_a_circle_end_and_outside_folders_are_read_once(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "in", tmp_path / "outside"
+    (inside / "cat").mkdir(parents=True)
+    outside.mkdir()
+    (inside / "cat/a.png").touch()
+    (outside / "b.png").touch()
+    (inside / "cat/again").symlink_to(inside)
+    (inside / "up").symlink_to(tmp_path)
+    (inside / "more").symlink_to(outside)
+    (inside / "more2").symlink_to(outside)
+    assert [one.path for one in list_images(inside).candidates] == ["cat/a.png", "more/b.png"]
