@@ -1,7 +1,8 @@
 """DVC: is a stage current, take back what an equal run made, record what a run made. The only file that imports dvc."""
 
+import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,31 +36,42 @@ def changes(workspace: Path, stage: str) -> list[str]:
     """Why a stage must run: what differs from dvc.lock. Empty where it is current. Raises DataError."""
     with _repo(workspace) as repo:
         status = repo.status(targets=[_target(workspace, stage)])
-    reasons = []
-    for entry in status.get(stage, status.get(_target(workspace, stage), next(iter(status.values()), []))):
-        reasons += _reasons(entry)
-    return reasons
+    if status and stage not in _locked(workspace):
+        return ["it was not computed here before"]
+    return [reason for entries in status.values() for entry in entries for reason in _reasons(entry, workspace, stage)]
 
 
-def _reasons(entry: Any) -> list[str]:
+def _reasons(entry: Any, workspace: Path, stage: str) -> list[str]:
     if not isinstance(entry, dict):
         return [str(entry)]
     found = []
-    for kind, files in entry.items():
-        for path, state in files.items() if isinstance(files, dict) else []:
-            if isinstance(state, dict):  # a params file: setting -> state
-                found += [_setting(path, setting, how) for setting, how in state.items()]
-            else:
-                found.append(
-                    f"{path} {'changed' if state == 'modified' else state}" if kind != "changed outs" else f"{path} {state}"
-                )
+    for path, state in [item for files in entry.values() if isinstance(files, dict) for item in files.items()]:
+        if path == "code.yaml":
+            found.append("its code changed")
+        elif isinstance(state, dict):  # a file of settings
+            found += _settings_that_differ(
+                workspace / path, _locked(workspace)[stage].get("params", {}).get(path, {}), set(state)
+            )
+        else:
+            found.append(f"{path} {'changed' if state == 'modified' else state}")
     return found
 
 
-def _setting(path: str, setting: str, how: str) -> str:
-    if path == "code.yaml":
-        return "its code changed"
-    return f"{setting} {'changed' if how == 'modified' else how}"
+def _settings_that_differ(file: Path, locked: dict[str, Any], sections: set[str]) -> list[str]:
+    now, before = flattened(yaml.safe_load(file.read_text(encoding="utf-8"))), flattened(locked)
+    paths = [path for path in {**before, **now} if path.split(".")[0] in sections and before.get(path) != now.get(path)]
+    return [f"{path} changed" for path in paths] or [f"{section} changed" for section in sorted(sections)]
+
+
+def flattened(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    """Nested settings as `outer.inner` -> value; lists as JSON."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{above}{name}.")
+        else:
+            flat[f"{above}{name}"] = json.dumps(value) if isinstance(value, list | tuple) else value
+    return flat
 
 
 def take_back(workspace: Path, stage: str) -> bool:
@@ -85,13 +97,15 @@ def record(workspace: Path, stage: str) -> None:
 
 def md5(workspace: Path, path: str) -> str:
     """DVC's digest of a recorded output; empty where none is recorded."""
+    outs = [out for stage in _locked(workspace).values() for out in stage.get("outs", [])]
+    return next((str(out["md5"]) for out in outs if out["path"] == path), "")
+
+
+def _locked(workspace: Path) -> dict[str, Any]:
+    """The stages of dvc.lock."""
     lock = workspace / "dvc.lock"
-    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.exists() else {}
-    for stage in (content or {}).get("stages", {}).values():
-        for out in stage.get("outs", []):
-            if out["path"] == path:
-                return str(out["md5"])
-    return ""
+    content = yaml.safe_load(lock.read_text(encoding="utf-8")) if lock.exists() else None
+    return dict((content or {}).get("stages", {}))
 
 
 def _target(workspace: Path, stage: str) -> str:

@@ -69,7 +69,7 @@ def stop_servers() -> list[str]:
     stopped = []
     for record in sorted(machine.home().glob("*.server.json")):
         server = json.loads(record.read_text(encoding="utf-8"))
-        if answers(server["url"] + server["health"]) and _is_ours(server):
+        if _is_ours(server):
             os.killpg(server["pid"], signal.SIGTERM)
             stopped.append(server["url"])
         record.unlink()
@@ -95,8 +95,15 @@ def _recorded(name: str, health: str) -> str | None:
     record = machine.home() / f"{name}.server.json"
     if not record.exists():
         return None
-    url = str(json.loads(record.read_text(encoding="utf-8"))["url"])
-    return url if answers(url + health) else None
+    server = json.loads(record.read_text(encoding="utf-8"))
+    started = time.monotonic()
+    while not answers(server["url"] + health):
+        if not _is_ours(server):
+            return None
+        if time.monotonic() - started > PATIENCE:
+            raise ServerError(f"the local server at {server['url']} runs but does not answer; `darkroom down` ends it")
+        time.sleep(0.5)
+    return str(server["url"])
 
 
 def _is_ours(server: dict[str, Any]) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from adapters.mlflow_run import connected
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
@@ -85,8 +87,9 @@ def model_folder(workspace: Path, name: str, alias: str) -> Path:
     version = version_at(workspace, name, alias)
     if version is None:
         raise LookupError(f"no version of {name} is `{alias}` yet; `darkroom run` registers and promotes one")
-    path = mlflow.artifacts.download_artifacts(f"models:/{name}/{version.number}")
-    return Path(path) / "artifacts" / "model"
+    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.number}"))
+    described = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
+    return path / str(described["flavors"]["python_function"]["artifacts"]["model"]["path"])
 
 
 def _versions(workspace: Path, name: str) -> list[Version]:

@@ -1,6 +1,5 @@
 """MLflow tracking: what a step tells becomes a run. MLflow decides nothing, and its absence stops nothing."""
 
-import json
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from adapters import machine
-from darkroom.events import Event, HeldOutMeasured, Noted, SamplesDrawn, ScoreMeasured, StepTaken
+from adapters.dvc_data import flattened
+from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, ScoreMeasured, StepTaken
 
 EXPERIMENT = "darkroom"
 SEND_EVERY = 5.0  # seconds: metrics go in batches
@@ -177,19 +177,3 @@ def _lifecycle_run(client: Any, lifecycle: str) -> str:
     made = client.create_run(experiment, run_name=name, tags={"darkroom.lifecycle": name})
     client.set_terminated(made.info.run_id, "FINISHED")
     return str(made.info.run_id)
-
-
-def flattened(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:
-    """Nested settings as `outer.inner` -> value; lists as JSON."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= flattened(value, f"{above}{name}.")
-        else:
-            flat[f"{above}{name}"] = json.dumps(value) if isinstance(value, list | tuple) else value
-    return flat
-
-
-def trouble_note(sender: Sender, told: str) -> Noted | None:
-    """A sentence about trouble that was not told yet."""
-    return Noted(sender.trouble) if sender.trouble and sender.trouble != told else None

@@ -6,6 +6,7 @@ the digest of each stage's code instead (`code.yaml`), since the code does not l
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
@@ -69,9 +70,13 @@ def make_workspace(folder: Path, source: Path | None, params: str | None = None)
     (folder / "code.yaml").write_text(_code_digests(), encoding="utf-8")
     with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
         ignored.write(IGNORED)
-    (folder / "README.md").write_text(_README, encoding="utf-8")
+    if not (folder / "README.md").exists():
+        (folder / "README.md").write_text(_README, encoding="utf-8")
     if source is not None:
         change_params(folder, {"curate": {"source": str(source.absolute())}})
+    if params is None:  # what the shipped settings say of the sample images
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.absolute().name).strip("-._") or "model"
+        change_params(folder, {"finetune": {"focus": []}, "register": {"name": name}})
     return folder
 
 

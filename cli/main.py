@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from adapters import machine
 from darkroom import __version__
 
 REFUSED = 3  # exit code of a run whose model the gates refused
@@ -14,6 +15,7 @@ REFUSED = 3  # exit code of a run whose model the gates refused
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Returns the exit code: 0 done, 1 an error (one message), 2 wrong words, 3 refused by a gate."""
     given = _parser().parse_args(arguments)
+    machine.set_quiet()
     act: Callable[[argparse.Namespace], int] = given.act
     try:
         return act(given)

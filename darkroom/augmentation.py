@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ Applied = dict[str, Any]
 class Mirror(Section):
     """Left and right exchanged."""
 
+    length: ClassVar[int] = 1  # numbers in the label
     kind: Literal["mirror"]
     probability: Probability
 
@@ -44,6 +45,7 @@ class Mirror(Section):
 class Affine(Section):
     """Moved, scaled and turned a little; the border pixels are repeated outwards."""
 
+    length: ClassVar[int] = 6
     kind: Literal["affine"]
     probability: Probability
     shift: Annotated[float, Field(ge=0, le=0.5, description="largest move, as a share of the side")]
@@ -71,6 +73,7 @@ class Affine(Section):
 class BrightnessContrast(Section):
     """Brighter or darker, with more or less contrast."""
 
+    length: ClassVar[int] = 2
     kind: Literal["brightness_contrast"]
     probability: Probability
     brightness: Annotated[float, Field(ge=0, le=1, description="largest change, as a share of full white")]
@@ -85,9 +88,6 @@ class BrightnessContrast(Section):
         return [float(applied["alpha"]) - 1, float(applied["beta"]) / 255]
 
 
-LENGTHS = {"mirror": 1, "affine": 6, "brightness_contrast": 2}
-
-
 class AugmentSection(Section):
     """How training images are varied."""
 
@@ -100,7 +100,7 @@ class Recipe:
 
     def __init__(self, section: AugmentSection) -> None:
         self.section = section
-        self.length = sum(LENGTHS[item.kind] for item in section.transforms)
+        self.length = sum(item.length for item in section.transforms)
         self._compose: Any = None
 
     def apply(self, pixels: Pixels, images_seen: int) -> tuple[Pixels, NDArray[np.float32]]:
@@ -122,7 +122,7 @@ class Recipe:
         label: list[float] = []
         for item, transform in zip(self.section.transforms, compose.transforms, strict=True):
             name = type(transform).__name__
-            label += item.label(done[name], len(image)) if name in done else [0.0] * LENGTHS[item.kind]
+            label += item.label(done[name], len(image)) if name in done else [0.0] * item.length
         return result["image"], label
 
 

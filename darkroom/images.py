@@ -78,7 +78,7 @@ def _in_srgb(image: Image.Image) -> Image.Image:
         try:
             source = ImageCms.ImageCmsProfile(BytesIO(profile))
             converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-        except ImageCms.PyCMSError:  # a damaged profile: the numbers are read as sRGB, as browsers do
+        except (ImageCms.PyCMSError, OSError):  # a damaged profile: the numbers are read as sRGB, as browsers do
             return image.convert("RGB")
         return converted if converted is not None else image.convert("RGB")
     return image.convert("RGB")

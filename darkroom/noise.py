@@ -7,10 +7,10 @@ with cumulative product a has sigma = sqrt((1 - a) / a) (Ho et al. 2020).
 To add a density or a schedule: write the class, name it in the union at the end of this file.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from torch import Tensor
 
 from darkroom.sections import Section
@@ -36,6 +36,11 @@ class UniformTime(Section):
     kind: Literal["uniform_time"]
     least: Fraction
     most: Fraction
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        _check_order(self.least, self.most)
+        return self
 
     def sigmas(self, uniform: Tensor) -> Tensor:
         """Levels at the given quantiles. [n] in (0, 1) -> [n]."""
@@ -76,6 +81,11 @@ class Karras(Section):
     most: PositiveFloat
     rho: Annotated[float, Field(ge=1)]
 
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        _check_order(self.least, self.most)
+        return self
+
     def levels(self, steps: int) -> Tensor:
         """`steps` falling levels, then 0. [steps + 1]"""
         ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
@@ -95,6 +105,11 @@ class FlowTime(Section):
         time = torch.linspace(self.most, 0, steps + 1, dtype=torch.float64)[:-1]
         bent = self.shift * time / (1 + (self.shift - 1) * time)
         return _then_zero(bent / (1 - bent))
+
+
+def _check_order(least: float, most: float) -> None:
+    if least >= most:
+        raise ValueError(f"`least` ({least:g}) must be below `most` ({most:g})")
 
 
 def _then_zero(levels: Tensor) -> Tensor:

@@ -36,11 +36,16 @@ class ScoresRef:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 over a file, or over every file below a folder (names and contents, in sorted order), in hexadecimal."""
+    """SHA-256 over a file, or over every file below a folder (names and contents, in sorted order), in hexadecimal.
+
+    Raises FileNotFoundError where there is nothing.
+    """
     whole = hashlib.sha256()
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    if not path.is_dir():
+        raise FileNotFoundError(f"{path}: there is no such file or folder")
     for file_path in sorted(item for item in path.rglob("*") if item.is_file()):
         whole.update(file_path.relative_to(path).as_posix().encode() + b"\0")
         whole.update(digest_of(file_path).encode())

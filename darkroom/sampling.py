@@ -84,14 +84,15 @@ def generate(
     model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, steps: int, guidance: float, batch: int
 ) -> Generator[Event, None, Pixels]:
     """Draw `count` images from a saved model; `labels` None takes the proportions it was trained on. uint8 [count, s, s, 3]."""
-    model, card = load_model(model_folder, device_named("auto"))
+    device = device_named("auto")
+    model, card = load_model(model_folder, device)
     told = labels_for(card, seed, count) if labels is None else list(labels)
     drawing = card.drawing.model_copy(update={"steps": steps, "guidance": guidance})
     drawn: list[Pixels] = []
     for start in range(0, count, batch):
         rows = range(start, min(start + batch, count))
-        noise = noise_for(seed, rows, card.image_size)
-        drawn.append(draw(model, card, torch.tensor([told[row] for row in rows]), noise, drawing))
+        noise = noise_for(seed, rows, card.image_size).to(device)
+        drawn.append(draw(model, card, torch.tensor([told[row] for row in rows], device=device), noise, drawing))
         yield Progressed(f"drawing from {model_folder.name}", rows.stop, count)
     return np.concatenate(drawn)
 

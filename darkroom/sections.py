@@ -1,9 +1,8 @@
 """One section of params.yaml, validated: frozen, no defaults, unknown keys refused with the nearest right name."""
 
-from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -31,7 +30,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
-        raise SettingsError(f"{file}: expected sections with settings, found {type(content).__name__}")
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise SettingsError(f"{file}: expected sections with settings, found {found}")
     return content
 
 
@@ -54,35 +54,44 @@ def validated(kind: type[AnySection], content: Any, file: Path, *path: str) -> A
 
 def _fault(item: Any, kind: type[BaseModel], path: tuple[str, ...]) -> str:
     location = [str(part) for part in item["loc"]]
-    where = ".".join([*path, *location])
-    if item["type"] == "extra_forbidden":
-        return f"`{where}` is not a setting{_nearest(location[-1], _names_at(kind, location[:-1]))}"
-    if item["type"] == "missing":
-        return f"`{where}` is missing"
-    return f"`{where}`: {item['msg'][0].lower()}{item['msg'][1:]} (it is {item['input']!r})"
+    where, found, facts = ".".join([*path, *location]), item["input"], item.get("ctx", {})
+    match item["type"]:
+        case "extra_forbidden":
+            return f"`{where}` is not a setting{_nearest(location[-1], _names_at(kind, location[:-1]))}"
+        case "missing":
+            return f"`{where}` is missing"
+        case "union_tag_not_found":
+            return f"`{where}.kind` is missing"
+        case "union_tag_invalid":
+            kinds = facts["expected_tags"].replace("'", "").split(", ")
+            return f"`{where}.kind` is `{facts['tag']}`{_nearest(facts['tag'], kinds)}"
+        case "model_type" | "model_attributes_type":
+            return f"`{where}`: expected settings below it, found {'nothing' if found is None else repr(found)}"
+        case "value_error":
+            return f"`{where}`: {facts['error']}"
+    return f"`{where}` {item['msg'].removeprefix('Input ')} (it is {found!r})"
 
 
 def _names_at(kind: type[BaseModel], inside: list[str]) -> list[str]:
-    """Names of the settings that may stand at a place: the location of pydantic's error, walked down the models."""
+    """Names of the settings that may stand at a place: the location of pydantic's error, walked down the models.
+
+    A part of the location is a field, the tag of a union's member, or an index into a list (which leads to no other model).
+    """
     models = [kind]
     for part in inside:
-        below = [model for outer in models for model in _models_in(outer, part)]
-        models = below or models
-    return [name for model in models for name in model.model_fields]
+        tagged = [
+            model for model in models if "kind" in model.model_fields and part in get_args(model.model_fields["kind"].annotation)
+        ]
+        fields = [field for model in models for name, field in model.model_fields.items() if part in (name, field.alias)]
+        models = tagged or [model for field in fields for model in _models_in(field.annotation)] or models
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
-def _models_in(outer: type[BaseModel], part: str) -> Iterator[type[BaseModel]]:
-    """Models under field `part`; or `outer` itself where `part` is the tag or list index that pydantic puts in."""
-    if part not in outer.model_fields:
-        if part == str(outer.model_fields["kind"].default) if "kind" in outer.model_fields else False:
-            yield outer
-        return
-    waiting = [outer.model_fields[part].annotation]
-    while waiting:
-        annotation = waiting.pop()
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield annotation
-        waiting.extend(getattr(annotation, "__args__", ()))
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a type is made of, such as the members of a union or the items of a list."""
+    if get_args(annotation):
+        return [model for part in get_args(annotation) for model in _models_in(part)]
+    return [annotation] if isinstance(annotation, type) and issubclass(annotation, BaseModel) else []
 
 
 def _nearest(name: str, right: Any) -> str:

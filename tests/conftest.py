@@ -44,7 +44,7 @@ def tiny_settings(source: Path) -> dict[str, Any]:
     }
     settings["augment"]["transforms"] = [{"kind": "mirror", "probability": 0.5}]
     cadence = {"report_every": 16, "held_out_every": 32, "samples_every": 48, "checkpoint_every": 32}
-    network = {"kind": "transformer", "patch": 4, "width": 32, "depth": 2, "heads": 2}
+    network = {"kind": "transformer", "patch": 4, "width": 32, "depth": 2, "heads": 2, "detail": 8}
     settings["train_base"] |= {"images": 96, "batch_size": 16, "device": "cpu", "network": network, **cadence}
     settings["train_base"]["drawing"]["steps"] = 3
     settings["finetune"] |= {"images": 48, "batch_size": 16, "device": "cpu", "focus": ["disc"], **cadence}

@@ -7,6 +7,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from darkroom.augmentation import read_recipe
 from darkroom.events import Event
 from darkroom.images import read_split
 from darkroom.networks.saved import ModelError, device_named, load_model
@@ -31,6 +32,8 @@ def finetune(section: FinetuneSection, base: Path, places: Places) -> Generator[
             f"{base} was trained on {card.image_size}-pixel images of {', '.join(card.labels)}; the data set now has "
             f"{images.size}-pixel images of {', '.join(images.names)}: train the base again"
         )
+    if read_recipe(places.augmented).length != card.augmentations:
+        raise ModelError(f"{base} was trained with another recipe of augmentations: train the base again")
     if not len(images) or not len(held_out):
         raise ValueError(
             f"finetune.focus: {', '.join(section.focus) or 'all labels'} has {len(images)} training and {len(held_out)} "

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -53,9 +54,17 @@ def build(card: ModelCard) -> Denoiser:
 
 
 def save_model(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
-    """Write the two files of a model into an existing folder."""
-    save_file({name: value.contiguous().cpu() for name, value in weights.items()}, folder / "weights.safetensors")
+    """Write the two files of a model into an existing folder. Raises OSError."""
+    write_tensors(folder / "weights.safetensors", weights)
     (folder / "model.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
+
+
+def write_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
+    """Write a safetensors file. Raises OSError where it cannot be written, such as on a full disk."""
+    try:
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, file)
+    except SafetensorError as error:  # it wraps the system's errors too, and is no OSError
+        raise OSError(f"{file}: cannot be written: {error}") from None
 
 
 def read_card(folder: Path) -> ModelCard:
@@ -65,7 +74,10 @@ def read_card(folder: Path) -> ModelCard:
     except FileNotFoundError:
         raise ModelError(f"{folder}: no model here (model.json is missing); train one with `darkroom run`") from None
     except ValidationError as error:
-        raise ModelError(f"{folder / 'model.json'}: not a model of this version of Darkroom: {error}") from None
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}".strip() for fault in error.errors())
+        raise ModelError(f"{folder / 'model.json'}: not a model of this version of Darkroom: {faults}") from None
+    except UnicodeDecodeError:
+        raise ModelError(f"{folder / 'model.json'}: not a text file; the model is damaged") from None
 
 
 def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]:
@@ -74,8 +86,8 @@ def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]
     model = build(card)
     try:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ModelError(f"{folder / 'weights.safetensors'}: weights cannot be used: {error}") from None
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise ModelError(f"{folder / 'weights.safetensors'}: weights cannot be used: {' '.join(str(error).split())}") from None
     return model.to(device).eval().requires_grad_(False), card
 
 

@@ -2,7 +2,9 @@
 
 Patches become tokens; the noise level, the class and the augmentation set the scale, shift and gate of every block
 (adaLN-Zero). Beyond the paper: RMS norms, normalised queries and keys (Dehghani et al. 2023), a gated feed-forward
-(Shazeer 2020) and long skips between the first and the last blocks (Bao et al. 2022, arXiv 2209.12152).
+(Shazeer 2020) and long skips between the first and the last blocks (Bao et al. 2022, arXiv 2209.12152). A few convolutions at
+full resolution make patches out of the image and the image out of patches, so that edges run on across patches (after Hoogeboom
+et al. 2023, arXiv 2301.11093, whose U-Net has transformer blocks only where the image is small).
 """
 
 import math
@@ -25,6 +27,7 @@ class TransformerSettings(Section):
     width: Annotated[int, Field(ge=32, multiple_of=32, description="numbers per token")]
     depth: Annotated[int, Field(ge=2, multiple_of=2, description="blocks")]
     heads: Annotated[int, Field(ge=1, description="attention heads; must divide the width")]
+    detail: Annotated[int, Field(ge=8, multiple_of=8, description="channels of the convolutions at full resolution")]
 
     def build(self, image_size: int, labels: int, augmentations: int) -> "Transformer":
         """The network for square images of `image_size` pixels. Raises ValueError where sizes do not divide."""
@@ -80,7 +83,8 @@ class Transformer(nn.Module):
         self.patch, width, depth = settings.patch, settings.width, settings.depth
         tokens = (image_size // self.patch) ** 2
         self.image_size = image_size
-        self.patch_in = nn.Linear(3 * self.patch**2, width)
+        self.stem = nn.Conv2d(3, settings.detail, 3, padding=1)
+        self.patch_in = nn.Linear(settings.detail * self.patch**2, width)
         self.position = nn.Parameter(0.02 * torch.randn(1, tokens, width))
         self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
         self.label = nn.Embedding(labels + 1, width)  # the last one stands for "not told"
@@ -88,17 +92,21 @@ class Transformer(nn.Module):
         half = depth // 2
         self.blocks = nn.ModuleList(Block(width, settings.heads, with_skip=index >= half) for index in range(depth))
         self.last_modulation = nn.Linear(width, 2 * width)
-        self.patch_out = nn.Linear(width, 3 * self.patch**2)
+        self.patch_out = nn.Linear(width, settings.detail * self.patch**2)
+        self.detail_modulation = nn.Linear(width, 2 * settings.detail)
+        self.mix = nn.Conv2d(2 * settings.detail, settings.detail, 3, padding=1)
+        self.leave = nn.Conv2d(settings.detail, 3, 3, padding=1)
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), width // 2)), persistent=False)
-        for layer in (self.last_modulation, self.patch_out):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for layer in (self.last_modulation, self.detail_modulation, self.leave):
+            for weight in layer.parameters():
+                nn.init.zeros_(weight)
         nn.init.normal_(self.label.weight, std=0.02)
 
     def forward(self, images: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """The raw answer of the network, which the preconditioning scales."""
         told = F.silu(self._told(level, condition))
-        tokens = self.patch_in(self._into_patches(images)) + self.position
+        detail = self.stem(images)
+        tokens = self.patch_in(self._into_patches(detail)) + self.position
         waiting: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             opening = index < len(self.blocks) // 2
@@ -106,7 +114,13 @@ class Transformer(nn.Module):
             if opening:
                 waiting.append(tokens)
         scale, shift = self.last_modulation(told)[:, None].chunk(2, dim=-1)
-        return self._from_patches(self.patch_out(_normed(tokens) * (1 + scale) + shift))
+        drawn = self._from_patches(self.patch_out(_normed(tokens) * (1 + scale) + shift))
+        return self._with_detail(drawn, detail, told)
+
+    def _with_detail(self, drawn: Tensor, detail: Tensor, told: Tensor) -> Tensor:
+        """What the tokens drew and what the stem saw, both [n, detail, s, s] -> [n, 3, s, s]"""
+        scale, shift = self.detail_modulation(told)[:, :, None, None].chunk(2, dim=1)
+        return self.leave(F.silu(self.mix(F.silu(torch.cat([drawn, detail], dim=1))) * (1 + scale) + shift))
 
     def _told(self, level: Tensor, condition: Condition) -> Tensor:
         angles = level[:, None] * self.frequencies  # type: ignore[operator]
@@ -118,11 +132,11 @@ class Transformer(nn.Module):
         return told
 
     def _into_patches(self, images: Tensor) -> Tensor:
-        """[n, 3, s, s] -> [n, t, 3 * patch * patch]"""
+        """[n, c, s, s] -> [n, t, c * patch * patch]"""
         return F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
 
     def _from_patches(self, tokens: Tensor) -> Tensor:
-        """[n, t, 3 * patch * patch] -> [n, 3, s, s]"""
+        """[n, t, c * patch * patch] -> [n, c, s, s]"""
         side = self.image_size // self.patch
         return F.pixel_shuffle(tokens.transpose(1, 2).reshape(len(tokens), -1, side, side), self.patch)
 

@@ -5,11 +5,14 @@ import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
+from darkroom.networks.saved import write_tensors
 from darkroom.refs import digest_of
 
 
@@ -32,27 +35,35 @@ class State:
     optimiser: torch.optim.Optimizer
     images_seen: int
     history: list[Moment]
+    losses: list[float]  # of the batches since the last point of the history
 
 
 def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
-    """Write a checkpoint beside the older ones and drop all but the newest `keep`. The JSON file comes last: it vouches."""
+    """Write a checkpoint beside the older ones and drop all but the newest `keep`. The JSON file comes last: it vouches.
+
+    Raises OSError, such as on a full disk; the older checkpoints are then as they were.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     name = folder / f"state-{state.images_seen:012d}"
     tensors = {f"model/{key}": value for key, value in state.model.state_dict().items()}
     tensors |= {f"averaged/{key}": value for key, value in state.averaged.state_dict().items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{key}": value for key, value in moments.items()}
-    partial = name.with_suffix(".partial")
-    save_file({key: value.contiguous() for key, value in tensors.items()}, partial)
-    record = {
-        "images_seen": state.images_seen,
-        "sha256": digest_of(partial),
-        "history": [list(asdict(moment).values()) for moment in state.history],
-    }
-    _settle(partial, name.with_suffix(".safetensors"))
-    vouching = name.with_suffix(".json.partial")
-    vouching.write_text(json.dumps(record), encoding="utf-8")
-    _settle(vouching, name.with_suffix(".json"))
+    partial, vouching = name.with_suffix(".partial"), name.with_suffix(".json.partial")
+    try:
+        write_tensors(partial, tensors)
+        record = {
+            "images_seen": state.images_seen,
+            "sha256": digest_of(partial),
+            "history": [list(asdict(moment).values()) for moment in state.history],
+            "losses": state.losses,
+        }
+        _settle(partial, name.with_suffix(".safetensors"))
+        vouching.write_text(json.dumps(record), encoding="utf-8")
+        _settle(vouching, name.with_suffix(".json"))
+    finally:
+        for left in folder.glob("*.partial"):
+            left.unlink()
     for old in sorted(folder.glob("state-*.json"))[:-keep]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -69,14 +80,14 @@ def restore_newest(folder: Path, state: State) -> list[str]:
             if digest_of(weights) != record["sha256"]:
                 raise ValueError("its checksum does not match")
             _restore(weights, record, state)
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            damaged.append(f"checkpoint {weights} is damaged ({error}); the one before it is used")
+        except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+            damaged.append(f"checkpoint {weights} is damaged ({error}) and is not used")
         else:
             break
     return damaged
 
 
-def _restore(weights: Path, record: dict[str, object], state: State) -> None:
+def _restore(weights: Path, record: dict[str, Any], state: State) -> None:
     tensors = load_file(weights)
     state.model.load_state_dict(_below("model/", tensors))
     state.averaged.load_state_dict(_below("averaged/", tensors))
@@ -86,8 +97,9 @@ def _restore(weights: Path, record: dict[str, object], state: State) -> None:
         moments.setdefault(int(index), {})[name] = value
     whole = state.optimiser.state_dict()
     state.optimiser.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
-    state.images_seen = int(str(record["images_seen"]))
-    state.history = [Moment(*point) for point in record["history"]]  # type: ignore[attr-defined]
+    state.images_seen = int(record["images_seen"])
+    state.history = [Moment(*point) for point in record["history"]]
+    state.losses = list(record["losses"])
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -66,14 +66,13 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
     model = model.to(device)
     averaged = copy.deepcopy(model).requires_grad_(False)
     optimiser = torch.optim.AdamW(_groups(model, course), lr=course.learning_rate, betas=(0.9, 0.99), fused=True)
-    state = State(model, averaged, optimiser, images_seen=0, history=[])
+    state = State(model, averaged, optimiser, images_seen=0, history=[], losses=[])
     for sentence in restore_newest(materials.checkpoints, state):
         yield Noted(sentence)
     if state.images_seen:
         yield Noted(f"going on from {state.images_seen:,} images seen")
 
     order = DataOrder(len(materials.images), course.seed)
-    losses: list[float] = []
     since, started = state.images_seen, time.perf_counter()
     while state.images_seen < course.images:
         # Load a batch; draw its noise. Both are known from the seed and the images seen.
@@ -103,17 +102,17 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
         optimiser.step()
         state.images_seen = seen + count
         average_into(averaged, model, course.averaging.share(state.images_seen, count))
-        losses.append(loss.item())
+        state.losses.append(loss.item())
 
         # Tell.
         last = state.images_seen >= course.images
         due = [seen // every < state.images_seen // every or last for every in _cadences(course)]
         if due[0] or due[1]:
             speed = (state.images_seen - since) / (time.perf_counter() - started)
-            mean = round(float(np.mean(losses)), 6)
+            mean = round(float(np.mean(state.losses)), 6)
             held_out = held_out_loss(averaged, course, materials, device) if due[1] else None
             state.history.append(Moment(state.images_seen, mean, rate, held_out))
-            losses = []
+            state.losses = []
             yield StepTaken(state.images_seen, course.images, mean, rate, float(norm), speed)
             if held_out is not None:
                 yield HeldOutMeasured(state.images_seen, held_out)

@@ -40,7 +40,7 @@ def run_course(
 ) -> Generator[Event, None, WeightsRef]:
     """Train, then write the averaged weights to `places.out` and the curves and samples to `places.report`."""
     device = device_named(course.device)
-    checkpoints = places.checkpoints / _fingerprint(course, card)
+    checkpoints = places.checkpoints / _fingerprint(course, card, digest_of(places.augmented))
 
     def draw_sheet(averaged: Denoiser, images_seen: int) -> Path:
         return _draw_sheet(averaged, card, course.seed, checkpoints / "samples" / f"{images_seen:012d}.png", device)
@@ -58,9 +58,9 @@ def run_course(
     return WeightsRef(str(places.out), digest_of(places.out), parameters)
 
 
-def _fingerprint(course: Course, card: ModelCard) -> str:
+def _fingerprint(course: Course, card: ModelCard, recipe: str) -> str:
     """Names a course: the same settings on the same data from the same weights go on, anything else begins anew."""
-    text = json.dumps([course.model_dump(mode="json"), card.model_dump(mode="json")], sort_keys=True)
+    text = json.dumps([course.model_dump(mode="json"), card.model_dump(mode="json"), recipe], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -108,5 +108,8 @@ def _plot(path: Path, history: list[Moment]) -> None:
 def _film_strip(sheets: list[Path], report: Path) -> None:
     """The last sheet as samples.png; the first row of every sheet, oldest on top, as film_strip.png."""
     shutil.copyfile(sheets[-1], report / "samples.png")
-    rows = [np.asarray(Image.open(sheet))[: Image.open(sheet).height // 3] for sheet in sheets]
+    rows = []
+    for sheet in sheets:
+        with Image.open(sheet) as image:
+            rows.append(np.asarray(image)[: image.height // 3])
     Image.fromarray(np.concatenate(rows)).save(report / "film_strip.png")

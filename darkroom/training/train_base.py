@@ -28,7 +28,11 @@ class TrainBaseSection(Course):
 
 def train_base(section: TrainBaseSection, places: Places) -> Generator[Event, None, WeightsRef]:
     """Train a base model on the curated training images. Raises TrainingStopped, ModelError, ValueError."""
-    images = read_split(places.data, "train")
+    images, held_out = read_split(places.data, "train"), read_split(places.data, "validation")
+    if not len(images) or not len(held_out):
+        raise ValueError(
+            f"{places.data} has {len(images)} training and {len(held_out)} validation images; both are needed: see curate.split"
+        )
     card = ModelCard(
         network=section.network,
         preconditioning=section.preconditioning,
@@ -45,4 +49,4 @@ def train_base(section: TrainBaseSection, places: Places) -> Generator[Event, No
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(section.seed, WEIGHTS))
         model = build(card)
-    return (yield from run_course(model, card, section, images, read_split(places.data, "validation"), places))
+    return (yield from run_course(model, card, section, images, held_out, places))

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios against a peer, or against the machine's own limit, measured in the same run."""

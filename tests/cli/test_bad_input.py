@@ -1,0 +1,154 @@
+"""Everything a person may get wrong: one clear message, an exit code that is not 0, no traceback, nothing changed."""
+
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adapters import workspace as workspaces
+from cli.main import main
+from darkroom.refs import digest_of
+from tests.conftest import draw_images, tiny_settings, write_settings
+
+Failed = Callable[..., str]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    made = workspaces.make_workspace(tmp_path / "workspace", None)
+    write_settings(made, tiny_settings(draw_images(tmp_path / "images", 60)))
+    return made
+
+
+@pytest.fixture
+def failed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> Failed:
+    """Run words that must fail; the message they fail with."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> str:
+        assert main([str(word) for word in words]) == 1
+        error = capsys.readouterr().err
+        assert "Traceback" not in error
+        assert error.startswith("darkroom: ")
+        return error
+
+    return run
+
+
+def test_no_such_folder(failed: Failed, tmp_path: Path) -> None:
+    assert "there is no such folder of images" in failed("run", "--data", "nowhere")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_for_a_folder(failed: Failed, tmp_path: Path) -> None:
+    (tmp_path / "image.png").write_bytes(b"x")
+    assert "is not a folder" in failed("run", "--data", "image.png")
+
+
+def test_not_in_a_workspace(failed: Failed) -> None:
+    assert "`darkroom init DIR` makes one" in failed("run")
+
+
+def test_a_workspace_that_is_none(failed: Failed, tmp_path: Path) -> None:
+    assert "is not a workspace" in failed("run", "--workspace", tmp_path / "missing")
+
+
+def test_an_unknown_setting_is_named_with_its_path_and_the_nearest_right_name(failed: Failed, workspace: Path) -> None:
+    settings = yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))
+    settings["train_base"]["learning_rte"] = settings["train_base"].pop("learning_rate")
+    write_settings(workspace, settings)
+    error = failed("run", "--workspace", workspace)
+    assert "`train_base.learning_rte` is not a setting; did you mean `learning_rate`?" in error
+    assert "`train_base.learning_rate` is missing" in error
+
+
+def test_a_setting_of_the_wrong_kind(failed: Failed, workspace: Path) -> None:
+    settings = yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))
+    settings["evaluate"]["images"] = "many"
+    write_settings(workspace, settings)
+    assert "`evaluate.images`" in failed("run", "--workspace", workspace)
+
+
+def test_bad_params_are_refused_before_a_workspace_is_made(failed: Failed, tmp_path: Path) -> None:
+    images = draw_images(tmp_path / "images", 20)
+    (tmp_path / "mine.yaml").write_text("train_base: {}\n", encoding="utf-8")
+    assert "`curate` is missing" in failed("run", "--data", images, "--params", "mine.yaml")
+    assert not (tmp_path / "darkroom-images").exists()
+
+
+def test_a_folder_that_is_a_workspace_already(failed: Failed, workspace: Path) -> None:
+    before = digest_of(workspace)
+    assert "nothing was changed" in failed("init", workspace)
+    assert digest_of(workspace) == before
+
+
+def test_not_a_git_repository(failed: Failed, workspace: Path) -> None:
+    (workspace / ".git").rename(workspace / "git-put-away")
+    assert "run `git init` there" in failed("run", "--workspace", workspace)
+
+
+def test_an_unreachable_tracking_server(failed: Failed, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{_closed_port()}")
+    assert "unset MLFLOW_TRACKING_URI" in failed("run", "--workspace", workspace)
+
+
+def test_an_unreachable_prefect_server(failed: Failed, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{_closed_port()}/api")
+    assert "unset PREFECT_API_URL" in failed("run", "--workspace", workspace)
+
+
+def test_something_else_on_the_port_that_prefect_is_said_to_be_on(
+    failed: Failed, workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NotFound(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(404)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), NotFound)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
+        assert "no Prefect server answers there" in failed("run", "--workspace", workspace)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_no_permission_to_write(failed: Failed, tmp_path: Path) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    assert "mend the permissions" in failed("init", closed / "workspace")
+
+
+def test_sample_data_is_not_written_among_a_persons_files(failed: Failed, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
+    failed("sample-data", "mine", "--count", "4")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_help_shows_an_example_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("run", "init", "sample-data", "ui", "up", "down"):
+        with pytest.raises(SystemExit) as end:
+            main([word, "--help"])
+        assert end.value.code == 0
+        assert f"example:\n  darkroom {word}" in capsys.readouterr().out
+
+
+def _closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
