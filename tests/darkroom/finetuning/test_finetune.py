@@ -1,0 +1,117 @@
+"""Fine-tuning: from the base's weights, on its focus, and the base left as it was."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from darkroom.events import Noted
+from darkroom.finetuning.finetune import FinetuneSection, finetune
+from darkroom.images import read_split, write_split
+from darkroom.networks.saved import ModelError, build, load_model, save_model
+from darkroom.refs import digest_of
+from darkroom.training.session import Places
+from tests.darkroom.tiny import MIRROR, SETTINGS, card, finished, painted, prepare, stirred, stopped_after, write_recipe
+
+CPU = torch.device("cpu")
+
+
+def section(**changes: Any) -> FinetuneSection:
+    settings = {key: value for key, value in SETTINGS.items() if key not in ("network", "preconditioning", "drawing")}
+    return FinetuneSection.model_validate(settings | {"focus": ["dark"], "images": 32, "averaging": AVERAGING} | changes)
+
+
+AVERAGING = {"halflife_images": 1, "rampup": 1.0}
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> Places:
+    return prepare(tmp_path)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    folder = tmp_path / "base"
+    folder.mkdir()
+    save_model(folder, stirred(build(card())).state_dict(), card(images_seen=500, data_digest="before"))
+    return folder
+
+
+def distance(one: Path, other: Path) -> float:
+    first, second = (load_model(folder, CPU)[0].state_dict() for folder in (one, other))
+    return max((first[name] - second[name]).abs().max().item() for name in first)
+
+
+def test_it_starts_from_the_base_and_moves_as_far_as_the_rate_lets_it(base: Path, places: Places) -> None:
+    before = digest_of(base)
+    finished(finetune(section(learning_rate=1e-7), base, places))
+    assert 0 < distance(base, places.out) < 1e-5
+    finished(finetune(section(learning_rate=1e-2), base, places))
+    assert distance(base, places.out) > 1e-3
+    assert digest_of(base) == before
+
+
+def test_what_the_card_says(base: Path, places: Places) -> None:
+    events, ref = finished(finetune(section(), base, places))
+    about = load_model(places.out, CPU)[1]
+    assert about.focus == ("dark",)
+    assert about.label_counts == (10, 0)
+    assert about.parent_digest == digest_of(base)
+    assert about.data_digest == digest_of(places.data)
+    assert about.images_seen == 532
+    assert about.labels == ("dark", "light")
+    assert ref.digest == digest_of(places.out)
+    assert isinstance(events[0], Noted) and "10 images, 3 held out" in events[0].text
+
+
+def test_without_a_focus_it_takes_all_images(base: Path, places: Places) -> None:
+    finished(finetune(section(focus=[]), base, places))
+    about = load_model(places.out, CPU)[1]
+    assert (about.focus, about.label_counts) == ((), (10, 10))
+
+
+def test_it_resumes_bit_for_bit_and_another_base_begins_anew(base: Path, places: Places, tmp_path: Path) -> None:
+    _, straight = finished(finetune(section(), base, places))
+    stopped_after(finetune(section(), base, places), 4)
+    events, resumed = finished(finetune(section(), base, places))
+    assert any(isinstance(event, Noted) and "going on from 24" in event.text for event in events)
+    assert resumed.digest == straight.digest
+    stopped_after(finetune(section(), base, places), 4)
+    save_model(base, stirred(build(card()), seed=1).state_dict(), card())
+    events, other = finished(finetune(section(), base, places))
+    assert not any(isinstance(event, Noted) and "going on" in event.text for event in events)
+    assert other.digest != straight.digest
+
+
+def test_an_unknown_label_is_named_with_those_there_are(base: Path, places: Places) -> None:
+    with pytest.raises(ValueError, match=r"no label grey in this data set; it has: dark, light"):
+        next(finetune(section(focus=["dark", "grey"]), base, places))
+
+
+def test_a_focus_without_images(base: Path, places: Places) -> None:
+    write_split(places.data, "validation", read_split(places.data, "validation").only(["light"]))
+    with pytest.raises(ValueError, match=r"finetune\.focus: dark has 10 training and 0 held-out images; both are needed"):
+        next(finetune(section(), base, places))
+
+
+def test_a_data_set_that_the_base_was_not_trained_on(base: Path, places: Places) -> None:
+    for split in ("train", "validation"):
+        write_split(places.data, split, painted(8, seed=1, size=12))
+    with pytest.raises(ModelError, match="8-pixel images of dark, light; the data set now has 12-pixel images of dark, light"):
+        next(finetune(section(), base, places))
+    other = card(labels=("dark", "red"), image_size=12)
+    save_model(base, build(other).state_dict(), other)
+    with pytest.raises(ModelError, match=r"images of dark, red; the data set now has .*dark, light: train the base again"):
+        next(finetune(section(), base, places))
+
+
+def test_a_recipe_that_the_base_was_not_trained_with(base: Path, places: Places) -> None:
+    write_recipe(places.augmented, [MIRROR])
+    with pytest.raises(ModelError, match="trained with another recipe of augmentations: train the base again"):
+        next(finetune(section(), base, places))
+
+
+def test_no_base(tmp_path: Path, places: Places) -> None:
+    with pytest.raises(ModelError, match=r"nowhere: no model here"):
+        next(finetune(section(), tmp_path / "nowhere", places))
