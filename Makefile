@@ -5,8 +5,8 @@ BIN := .venv/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 unexport PYTHONPATH
-# Threads sleep while they wait: spinning, they slow tenfold on a shared machine.
-export OMP_WAIT_POLICY ?= passive
+# Torch's threads soon sleep while they wait: spinning on, they slow tenfold on a shared machine.
+export GOMP_SPINCOUNT ?= 1000
 
 .PHONY: run test check bench format install clean
 

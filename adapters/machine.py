@@ -20,7 +20,7 @@ QUIET = {
     "GIT_PYTHON_REFRESH": "quiet",
     "DVC_NO_ANALYTICS": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
-    "OMP_WAIT_POLICY": "passive",  # torch's threads sleep while they wait: spinning, they slow tenfold on a shared machine
+    "GOMP_SPINCOUNT": "1000",  # torch's threads soon sleep while they wait: spinning on, they slow tenfold on a shared machine
 }
 
 

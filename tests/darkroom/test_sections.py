@@ -1,6 +1,5 @@
 """What a person reads who mistyped a setting: the file, the exact path, the nearest right name."""
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,19 @@ SHIPPED = Path(__file__).parents[2] / "params.yaml"
 Change = Callable[[dict[str, Any]], Any]
 
 
+def whole_content() -> dict[str, Any]:
+    """The shipped settings, with variants that these tests know."""
+    content = read_yaml(SHIPPED)
+    content["curate"]["filters"] = [{"kind": "smallest_side", "least": 48}]
+    content["augment"]["transforms"] = [{"kind": "affine", "probability": 0.3, "shift": 0.1, "scale": 0.1, "degrees": 5.0}]
+    content["train_base"]["noise"] = {"kind": "log_normal", "mean": 0.0, "deviation": 1.2}
+    content["train_base"]["drawing"]["schedule"] = {"kind": "karras", "least": 0.02, "most": 80.0, "rho": 7.0}
+    return content
+
+
 def faults_of(tmp_path: Path, change: Change) -> list[str]:
     """The lines of the error, after the file's name."""
-    content = copy.deepcopy(read_yaml(SHIPPED))
+    content = whole_content()
     change(content)
     file = tmp_path / "params.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -130,7 +139,9 @@ def test_one_section_is_read_alone_and_a_missing_one_is_named(tmp_path: Path) ->
 def test_a_small_number_without_a_point_is_a_number(tmp_path: Path) -> None:
     """YAML 1.1 reads 5e-4 as text; pydantic makes the number of it."""
     file = tmp_path / "params.yaml"
-    file.write_text(SHIPPED.read_text(encoding="utf-8").replace("weight_decay: 0.01", "weight_decay: 5e-4"), encoding="utf-8")
+    content = whole_content()
+    content["train_base"]["weight_decay"] = "TEN"
+    file.write_text(yaml.safe_dump(content).replace("TEN", "5e-4"), encoding="utf-8")
     assert read_yaml(file)["train_base"]["weight_decay"] == "5e-4"
     assert read_params(file).train_base.weight_decay == 5e-4
 
