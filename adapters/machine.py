@@ -40,6 +40,11 @@ def set_setting(name: str, value: str) -> None:
     os.environ[name] = value
 
 
+def unset_setting(name: str) -> None:
+    """Take an environment variable away from this process and those it starts."""
+    os.environ.pop(name, None)
+
+
 def environment_with(extra: dict[str, str]) -> dict[str, str]:
     """This process's environment, the quiet settings, and more: for a process to start."""
     return {**QUIET, **os.environ, **extra}

@@ -32,9 +32,13 @@ def connected(workspace: Path) -> Any:
     machine.set_quiet()
     import mlflow
 
-    store = store_of(workspace)
+    given, store = machine.setting("MLFLOW_TRACKING_URI"), store_of(workspace)
     (workspace / ".darkroom").mkdir(exist_ok=True)
     mlflow.set_tracking_uri(store)
+    if (
+        given is None
+    ):  # MLflow has exported it; to the next workspace, and to child processes, it would look like a person's choice
+        machine.unset_setting("MLFLOW_TRACKING_URI")
     try:
         if mlflow.get_experiment_by_name(EXPERIMENT) is None:
             local = store.startswith("sqlite:")

@@ -73,3 +73,14 @@ def test_the_store_lies_in_the_workspace_unless_the_environment_names_one(
     assert mlflow_run.store_of(tmp_path) == f"sqlite:///{tmp_path}/.darkroom/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert mlflow_run.store_of(tmp_path) == "http://127.0.0.1:1"
+
+
+def test_two_workspaces_in_one_process_keep_their_records_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        client = mlflow_run.connected(tmp_path / name)
+        client.create_registered_model(name)
+    assert [model.name for model in mlflow_run.connected(tmp_path / "first").search_registered_models()] == ["first"]
+    assert [model.name for model in mlflow_run.connected(tmp_path / "second").search_registered_models()] == ["second"]
+    assert (tmp_path / "second" / ".darkroom" / "mlflow.db").exists()
