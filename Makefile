@@ -31,6 +31,7 @@ format: install
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 	$(BIN)/python -c "from darkroom.params import schema; print(schema(), end='')" > params.schema.json
+	$(BIN)/python -m tests.architecture.stage_imports
 
 install: .venv/installed
 

@@ -1,0 +1,49 @@
+"""What training costs, as a share of what the processor can do."""
+
+import statistics
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.turns import SETTINGS, TURNS, in_turns, seconds
+from darkroom.augmentation import AugmentSection, Recipe
+from darkroom.networks.denoiser import Condition, Denoiser
+from darkroom.training.loop import as_batch
+from darkroom.training.loss import denoising_loss
+from darkroom.training.train_base import TrainBaseSection
+
+
+def run() -> None:
+    """Print every figure of this room."""
+    torch.manual_seed(0)
+    step_rate()
+
+
+def step_rate() -> None:
+    """Floating-point operations of the default training step, as a share of the matrix product's; and the data path's share."""
+    section = TypeAdapter(TrainBaseSection).validate_python(SETTINGS["train_base"])
+    size, batch = SETTINGS["curate"]["image_size"], section.batch_size
+    recipe = Recipe(TypeAdapter(AugmentSection).validate_python(SETTINGS["augment"]))
+    model = Denoiser(section.network.build(size, 4, recipe.length), section.preconditioning)
+    pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
+    condition = Condition(torch.zeros(batch, dtype=torch.long), torch.zeros(batch, recipe.length))
+    images, sigma = as_batch(pixels, torch.device("cpu")), torch.ones(batch)
+    noise, optimiser = torch.randn_like(images), torch.optim.AdamW(model.parameters(), fused=True)
+
+    def step() -> None:
+        optimiser.zero_grad()
+        denoising_loss(model, images, sigma, noise, condition).mean().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+
+    square = torch.randn(1024, 1024)
+    step_time, product_time = in_turns(step, lambda: square @ square)
+    with FlopCounterMode(display=False) as counter:
+        step()
+    share = (counter.get_total_flops() / step_time) / (2 * 1024**3 / product_time)
+    data_time = statistics.median(seconds(lambda: recipe.apply(pixels, 0)) for _ in range(TURNS + 1))
+    print(
+        f"training: {batch / step_time:.0f} images/s, {share:.2f} of the matrix product's rate "
+        f"({2 * 1024**3 / product_time / 1e9:.0f} GFLOP/s); the data path adds {data_time / step_time:.1%} (batch {batch})"
+    )

@@ -1,0 +1,25 @@
+"""Times taken fairly: two things in turns, medians; and the shipped settings."""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+TURNS = 5
+SETTINGS = yaml.safe_load((Path(__file__).parents[1] / "params.yaml").read_text(encoding="utf-8"))
+
+
+def seconds(act: Callable[[], object]) -> float:
+    """Wall clock of one call."""
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def in_turns(ours: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
+    """Median seconds of both, taken in turns after a warm-up of each."""
+    ours(), other()
+    pairs = [(seconds(ours), seconds(other)) for _ in range(TURNS)]
+    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)

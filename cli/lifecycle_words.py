@@ -1,0 +1,97 @@
+"""The words of the lifecycle: run, init, sample-data, ui, up, down."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from cli.words import Words, workspace_option
+from cli.words import word as declare
+
+
+def add_words(words: Words) -> None:
+    """Declare them."""
+    _run(words)
+    _init(words)
+    _sample_data(words)
+    for name, what, example in (
+        ("ui", "start the Prefect and MLflow servers, print where they are", "darkroom ui"),
+        ("up", "the same, and serve the flows: trigger and schedule them from the Prefect UI", "darkroom up"),
+        ("down", "end the servers that darkroom started", "darkroom down"),
+    ):
+        word = declare(words, name, what, example)
+        if name != "down":
+            workspace_option(word)
+        word.set_defaults(act=_served(name))
+
+
+def _run(words: Words) -> None:
+    word = declare(
+        words,
+        "run",
+        "the whole life of a model: only what a change calls for is computed",
+        "darkroom run --data photos\n  darkroom run --data photos --params mine.yaml\n  darkroom run --workspace darkroom-photos",
+    )
+    word.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="your images; sub-folders are labels, .txt files or a metadata.jsonl hold captions. They are never changed. "
+        "Without a workspace for them, one is made: ./darkroom-FOLDER",
+    )
+    word.add_argument("--params", type=Path, metavar="FILE", help="settings to use in place of the workspace's params.yaml")
+    workspace_option(word)
+
+    def act(given: argparse.Namespace) -> int:
+        from cli.run import run
+
+        return run(given.workspace, given.data, given.params)
+
+    word.set_defaults(act=act)
+
+
+def _init(words: Words) -> None:
+    word = declare(
+        words,
+        "init",
+        "make a workspace: git, DVC with a local remote, params.yaml, dvc.yaml",
+        "darkroom init cats --data ~/pictures/cats",
+    )
+    word.add_argument("folder", type=Path, metavar="DIR")
+    word.add_argument("--data", type=Path, metavar="FOLDER", help="your images, read where they lie")
+
+    def act(given: argparse.Namespace) -> int:
+        from cli.run import init
+
+        return init(given.folder, given.data)
+
+    word.set_defaults(act=act)
+
+
+def _sample_data(words: Words) -> None:
+    word = declare(
+        words,
+        "sample-data",
+        "labelled images to try things on: robots, monsters, robot heads, cats",
+        "darkroom sample-data robots --count 3000 --seed 0 --dirt",
+    )
+    word.add_argument("folder", type=Path, metavar="DIR")
+    word.add_argument("--count", type=int, default=3000, help="images (default 3000)")
+    word.add_argument("--seed", type=int, default=0, help="another seed, other images (default 0)")
+    word.add_argument("--size", type=int, default=128, help="side in pixels (default 128)")
+    word.add_argument("--dirt", action="store_true", help="plant copies, blurred and broken files, and list them in planted.json")
+
+    def act(given: argparse.Namespace) -> int:
+        from cli.run import sample_data
+
+        return sample_data(given.folder, given.count, given.seed, given.size, given.dirt)
+
+    word.set_defaults(act=act)
+
+
+def _served(name: str) -> Callable[[argparse.Namespace], int]:
+    def act(given: argparse.Namespace) -> int:
+        from cli import servers
+
+        return servers.down() if name == "down" else servers.up(given.workspace, serve_flows=name == "up")
+
+    return act

@@ -1,0 +1,25 @@
+"""How a word of the `darkroom` command is declared. Each `*_words.py` here declares some and imports what they do when asked."""
+
+import argparse
+from pathlib import Path
+from typing import TypeAlias
+
+Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def word(words: Words, name: str, what: str, example: str) -> argparse.ArgumentParser:
+    """A new word: one line of what it does, and an example that can be typed."""
+    made = words.add_parser(
+        name,
+        help=what,
+        description=f"{what[0].upper()}{what[1:]}.",
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument("--traceback", action="store_true", help="show where an error came from")
+    return made
+
+
+def workspace_option(made: argparse.ArgumentParser) -> None:
+    """`--workspace DIR`."""
+    made.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace; else the one around the current folder")
