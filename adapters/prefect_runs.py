@@ -117,8 +117,8 @@ def show_plainly() -> None:
     plain = logging.StreamHandler()
     plain.setFormatter(_Plain("%(asctime)s  %(message)s", "%H:%M:%S"))
     plain.addFilter(lambda record: record.levelno < logging.ERROR and _is_said(record))
-    for name in ("prefect.flow_runs", "prefect.task_runs"):
-        logging.getLogger(name).addHandler(plain)
+    for logger in (logging.getLogger("prefect.flow_runs"), logging.getLogger("prefect.task_runs")):
+        logger.handlers = [*(one for one in logger.handlers if not isinstance(one.formatter, _Plain)), plain]
 
 
 class _Plain(logging.Formatter):

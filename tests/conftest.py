@@ -5,15 +5,38 @@ import random
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import yaml
 from PIL import Image, ImageDraw
 
 TOP = Path(__file__).parents[1]
+LIVED = "tests/lifecycle"  # these tests share servers and a workspace
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `-n`: a file's tests in one process, those of the lifecycle in one too, and first, since they take longest."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class SharedServers(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return LIVED if nodeid.startswith(LIVED) else super()._split_scope(nodeid)
+
+    config.option.loadscopereorder = False
+    return SharedServers(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(LIVED))
 
 
 def draw_images(folder: Path, count: int, seed: int = 0) -> Path:
@@ -65,7 +88,27 @@ def write_settings(workspace: Path, settings: dict[str, Any]) -> None:
     (workspace / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
 
 
-def darkroom(*words: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def darkroom(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command, called in this process: each process of its own would import Prefect, MLflow and torch again."""
+    from adapters import local_servers
+    from cli.main import main
+
+    said, complained = StringIO(), StringIO()
+    with patch.dict(os.environ), warnings.catch_warnings(), chdir(cwd):
+        warnings.simplefilter("ignore")  # the products' own; ours are errors
+        for package in ("darkroom", "adapters", "tasks", "flows", "cli"):
+            warnings.filterwarnings("error", module=rf"{package}(\..*)?$")
+        with redirect_stdout(said), redirect_stderr(complained), ExitStack() as settings:
+            if words[0] == "run":
+                url = local_servers.prefect_api(print)
+                from prefect.settings import PREFECT_API_URL, temporary_settings
+
+                settings.enter_context(temporary_settings({PREFECT_API_URL: url}))
+            code = main([str(word) for word in words])
+    return subprocess.CompletedProcess(words, code, said.getvalue(), complained.getvalue())
+
+
+def darkroom_process(*words: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """The real command, in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "cli", *map(str, words)],
