@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "network": NETWORK,
     "preconditioning": {"kind": "flow"},
     "noise": {"kind": "log_normal", "mean": 0.0, "deviation": 1.2},
+    "weighting": {"kind": "constant"},
     "drawing": DRAWING,
     "images": 60,
     "batch_size": 8,
