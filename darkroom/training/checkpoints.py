@@ -32,6 +32,7 @@ class State:
 
     model: nn.Module
     averaged: nn.Module
+    weighting: nn.Module  # of the loss; it may be trained along
     optimiser: torch.optim.Optimizer
     images_seen: int
     history: list[Moment]
@@ -47,6 +48,7 @@ def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
     name = folder / f"state-{state.images_seen:012d}"
     tensors = {f"model/{key}": value for key, value in state.model.state_dict().items()}
     tensors |= {f"averaged/{key}": value for key, value in state.averaged.state_dict().items()}
+    tensors |= {f"weighting/{key}": value for key, value in state.weighting.state_dict().items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser/{index}/{key}": value for key, value in moments.items()}
     partial, vouching = name.with_suffix(".partial"), name.with_suffix(".json.partial")
@@ -91,6 +93,7 @@ def _restore(weights: Path, record: dict[str, Any], state: State) -> None:
     tensors = load_file(weights)
     state.model.load_state_dict(_below("model/", tensors))
     state.averaged.load_state_dict(_below("averaged/", tensors))
+    state.weighting.load_state_dict(_below("weighting/", tensors))
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in _below("optimiser/", tensors).items():
         index, _, name = key.partition("/")

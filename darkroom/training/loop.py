@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 
 from darkroom.augmentation import Recipe
 from darkroom.events import Event, HeldOutMeasured, Noted, SamplesDrawn, SnapshotSaved, StepTaken
@@ -22,7 +22,7 @@ from darkroom.sections import Section
 from darkroom.training.averaging import Averaging, average_into
 from darkroom.training.checkpoints import Moment, State, restore_newest, save_checkpoint
 from darkroom.training.learning_rate import LearningRate
-from darkroom.training.loss import denoising_loss
+from darkroom.training.loss import Weighting, denoising_loss
 
 
 class TrainingStopped(ValueError):
@@ -42,6 +42,7 @@ class Course(Section):
     gradient_norm: Annotated[PositiveFloat, Field(description="longer gradients are shortened to this norm")]
     label_dropout: Annotated[float, Field(ge=0, le=1, description="share of images whose label is not told")]
     noise: Annotated[Density, Field(description="the noise levels that training sees")]
+    weighting: Annotated[Weighting, Field(description="how much each noise level counts")]
     averaging: Averaging
     report_every: PositiveInt
     held_out_every: PositiveInt
@@ -65,8 +66,9 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
     # Initialise, or go on from the newest good checkpoint.
     model = model.to(device)
     averaged = copy.deepcopy(model).requires_grad_(False)
-    optimiser = torch.optim.AdamW(_groups(model, course), lr=course.learning_rate, betas=(0.9, 0.99), fused=True)
-    state = State(model, averaged, optimiser, images_seen=0, history=[], losses=[])
+    weighting = course.weighting.build(model.preconditioning).to(device)
+    optimiser = torch.optim.AdamW(_groups(model, weighting, course), lr=course.learning_rate, betas=(0.9, 0.99), fused=True)
+    state = State(model, averaged, weighting, optimiser, images_seen=0, history=[], losses=[])
     for sentence in restore_newest(materials.checkpoints, state):
         yield Noted(sentence)
     if state.images_seen:
@@ -89,8 +91,9 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
 
         # Find the gradient; a number that is not finite stops the run before the weights change.
         optimiser.zero_grad(set_to_none=True)
-        loss = denoising_loss(model, images, sigma, noise, condition).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        losses = denoising_loss(model, images, sigma, noise, condition)
+        loss = losses.mean()
+        weighting(losses, sigma).mean().backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), course.gradient_norm)
         if not (loss.isfinite() and norm.isfinite()):
             raise TrainingStopped(_not_finite(seen, loss, norm, [materials.images.paths[row] for row in rows], course))
@@ -152,10 +155,11 @@ def spread_quantiles(count: int, chance: torch.Generator) -> Tensor:
     return (parts / count).clamp(1e-5, 1 - 1e-5)
 
 
-def _groups(model: Denoiser, course: Course) -> list[dict[str, object]]:
-    """Matrices decay; gains, biases and tables of positions do not."""
+def _groups(model: Denoiser, weighting: nn.Module, course: Course) -> list[dict[str, object]]:
+    """Matrices decay; gains, biases, tables of positions and the loss's weighting do not."""
     matrices = [value for name, value in model.named_parameters() if value.ndim == 2 and "label" not in name]
     others = [value for name, value in model.named_parameters() if value.ndim != 2 or "label" in name]
+    others += weighting.parameters()
     return [{"params": matrices, "weight_decay": course.weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
