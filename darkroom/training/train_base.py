@@ -14,8 +14,8 @@ from darkroom.networks.denoiser import Preconditioning
 from darkroom.networks.saved import Drawing, ModelCard, Network, build
 from darkroom.randomness import WEIGHTS, torch_seed
 from darkroom.refs import WeightsRef, digest_of
-from darkroom.training.loop import Course
-from darkroom.training.session import Places, run_course
+from darkroom.training.course import UNSTEERED, Conduct, Course
+from darkroom.training.session import Places, Splits, run_course
 
 
 class TrainBaseSection(Course):
@@ -26,7 +26,7 @@ class TrainBaseSection(Course):
     drawing: Annotated[Drawing, Field(description="how images are drawn from the model")]
 
 
-def train_base(section: TrainBaseSection, places: Places) -> Generator[Event, None, WeightsRef]:
+def train_base(section: TrainBaseSection, places: Places, conduct: Conduct = UNSTEERED) -> Generator[Event, None, WeightsRef]:
     """Train a base model on the curated training images. Raises TrainingStopped, ModelError, ValueError."""
     images, held_out = read_split(places.data, "train"), read_split(places.data, "validation")
     if not len(images) or not len(held_out):
@@ -49,4 +49,4 @@ def train_base(section: TrainBaseSection, places: Places) -> Generator[Event, No
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(section.seed, WEIGHTS))
         model = build(card)
-    return (yield from run_course(model, card, section, images, held_out, places))
+    return (yield from run_course(model, card, section, Splits(images, held_out), places, conduct))
