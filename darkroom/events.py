@@ -61,7 +61,7 @@ class HeldOutMeasured(Event):
 
 @dataclass(frozen=True, slots=True)
 class SpikeUndone(Event):
-    """A batch's `loss` was far above the `usual`: the training went back, cut its learning rate, and leaves out these `images`."""
+    """A batch's `loss` was far above the `usual`: training went back, cut its learning rate, and leaves out these `images`."""
 
     images_seen: int
     loss: float

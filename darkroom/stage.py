@@ -35,7 +35,7 @@ class StoppedOnRequest(Exception):
 
 @contextmanager
 def stop_asked() -> Iterator[Callable[[], bool]]:
-    """Whether an end was asked for (Ctrl-C, or a termination signal). The first time waits for the step to save; the next does not."""
+    """Whether to end (Ctrl-C or a termination signal came). The first time waits for the step to save; the next does not."""
     asked = threading.Event()
 
     def ask(number: int, frame: object) -> None:

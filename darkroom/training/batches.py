@@ -1,8 +1,9 @@
-"""Batches with their noise: pure functions of (seed, images seen), so that to stop, go on or share out the work changes nothing."""
+"""Batches with their noise: pure functions of (seed, images seen). To stop, go on or share out the work changes nothing."""
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class Batch:
         return self._each(lambda value: value.to(device, non_blocking=True), self.rows)
 
     def _each(self, act: Callable[[Tensor], Tensor], rows: NDArray[np.int64]) -> "Batch":
-        told = {name: None if value is None else act(value) for name, value in vars(self.condition).items()}
+        told: dict[str, Any] = {name: None if value is None else act(value) for name, value in vars(self.condition).items()}
         return Batch(rows, act(self.images), act(self.sigma), act(self.noise), replace(self.condition, **told))
 
 

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import write_tensors
 from darkroom.refs import digest_of
 
@@ -32,8 +33,8 @@ class Moment:
 class State:
     """What changes while training. Random numbers and data order are not here: `images_seen` determines them."""
 
-    model: nn.Module
-    averaged: nn.Module
+    model: Denoiser
+    averaged: Denoiser
     weighting: nn.Module  # of the loss; it may be trained along
     optimiser: torch.optim.Optimizer
     images_seen: int = 0

@@ -1,4 +1,4 @@
-"""Folders of checkpoints, one for each course: the same settings on the same data go on, anything else begins anew and says why."""
+"""Folders of checkpoints, one for each course: the same settings on the same data go on, all else begins anew and says why."""
 
 import hashlib
 import json

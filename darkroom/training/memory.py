@@ -1,4 +1,4 @@
-"""The gradient of a batch, and what is done where memory does not suffice for it: smaller pieces, then less kept, then a message."""
+"""The gradient of a batch, and what is done where memory does not suffice: smaller pieces, then less kept, then a message."""
 
 import re
 from collections.abc import Generator
@@ -40,8 +40,8 @@ def gradient(
 ) -> Generator[Event, None, tuple[Tensor, Thrift]]:
     """Add the gradient of the mean weighted loss over `batch` to the model's and the weighting's.
 
-    Returns the unweighted loss of each image [n], and the thrift it took: to be kept for the batches after. Raises TrainingStopped
-    where memory does not suffice for one image.
+    Returns the unweighted loss of each image [n], and the thrift it took: to be kept for the batches after.
+    Raises TrainingStopped where memory does not suffice for one image.
     """
     trainable = [value for value in [*model.parameters(), *weighting.parameters()] if value.requires_grad]
     while True:

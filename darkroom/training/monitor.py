@@ -27,7 +27,7 @@ class Verdict:
 
 
 def deviations(loss: float, recent: Sequence[float]) -> float:
-    """Robust z-score: how far `loss` lies above the recent ones' median, in deviations (1.4826 times the median distance from it)."""
+    """Robust z-score: how far `loss` lies above the recent ones' median, in 1.4826 times the median distance from it."""
     if len(recent) < LEAST:
         return 0.0
     usual = median(recent)

@@ -10,7 +10,7 @@ YOUNG = 0.02  # share of the minutes before which the speed so far tells too lit
 
 
 class Pace:
-    """The budget of a course. With minutes, its images are what the speed so far will come to, so that every schedule ends in time.
+    """The budget of a course. With minutes, its images are what the speed so far will come to: every schedule ends in time.
 
     A course by minutes ends elsewhere on every machine and at every try; one by images ends the same everywhere.
     """
