@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -15,6 +15,8 @@ from darkroom.sections import Section
 from darkroom.training.averaging import Averaging
 from darkroom.training.learning_rate import LearningRate
 from darkroom.training.loss import Weighting
+
+CADENCES = ("report_every", "held_out_every", "samples_every", "checkpoint_every")
 
 
 class TrainingStopped(ValueError):
@@ -43,6 +45,24 @@ class Course(Section):
     held_out_every: PositiveInt
     samples_every: PositiveInt
     checkpoint_every: PositiveInt
+
+    def stretched(self, images: int) -> Self:
+        """The same course with another budget: warm-up, average and cadences take the same shares of it."""
+        ratio = images / self.images
+
+        def scaled(count: int) -> int:
+            return max(1, round(count * ratio))
+
+        schedule, averaging = self.learning_rate_schedule, self.averaging
+        names = [name for name in type(schedule).model_fields if name.endswith("_images")]
+        return self.model_copy(
+            update={
+                "images": images,
+                "learning_rate_schedule": schedule.model_copy(update={name: scaled(getattr(schedule, name)) for name in names}),
+                "averaging": averaging.model_copy(update={"halflife_images": scaled(averaging.halflife_images)}),
+                **{name: scaled(getattr(self, name)) for name in CADENCES},
+            }
+        )
 
     @property
     def cadences(self) -> tuple[int, int, int, int]:

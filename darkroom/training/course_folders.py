@@ -30,13 +30,13 @@ def entered(checkpoints: Path, facts: Mapping[str, Any]) -> Generator[Event, Non
         key=lambda other: (other / RECORD).stat().st_mtime_ns,
     )
     before = _read(others[-1]) if others and not folder.exists() else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).write_text(text, encoding="utf-8")
     if before:
         yield Noted(f"begins anew; the course begun before it differs: {'; '.join(differences(before, json.loads(text)))}")
     for old in others[: max(0, len(others) + 1 - KEPT)]:
         forget_checkpoints(old)
         yield Noted(f"removed the checkpoints of an older course: {old}")
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).write_text(text, encoding="utf-8")
     return folder
 
 

@@ -214,7 +214,8 @@ def test_a_signal_ends_the_command_with_a_checkpoint_within_seconds(tmp_path: Pa
     section = base_section(images=10**6, report_every=8, checkpoint_every=10**6).model_dump(mode="json")
     (tmp_path / "work/workspace/params.yaml").write_text(json.dumps({"train_base": section}))
     words = [sys.executable, "-m", "darkroom.training"]
-    with subprocess.Popen(words, cwd=tmp_path / "work/workspace", stderr=subprocess.PIPE, text=True) as process:
+    env = {**os.environ, "PYTHONPATH": str(TOP)}
+    with subprocess.Popen(words, cwd=tmp_path / "work/workspace", env=env, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "images seen, loss" in line:
