@@ -48,7 +48,7 @@ def plan(given: argparse.Namespace) -> int:
     batch = settings.train_base.batch_size
     say(f"network       {found.parameters / 1e6:.1f} million parameters, batches of {batch}")
     say(
-        f"speed         {found.images_per_second:.0f} images/s on {settings.train_base.device} (measured for {given.seconds:g} s)"
+        f"speed         {found.images_per_second:.0f} images/s on {next(model.parameters()).device}, in {given.seconds:g} s of trial"
     )
     say(f"time          {found.hours:.2f} hours for {found.images:,} images seen; held-out images and sample sheets add to it")
     if given.data is not None:
@@ -56,12 +56,8 @@ def plan(given: argparse.Namespace) -> int:
 
         files = len(list_images(given.data).candidates)
         say(f"passes        each of {files:,} images {found.images / max(files, 1):.1f} times, before curation removes any")
-    say(
-        f"memory        {found.memory / GIBI:.2f} GiB of tensors; {found.least_memory / GIBI:.2f} where that is too much (slower)"
-    )
-    say(
-        f"disk          {found.checkpoint / GIBI:.3f} GiB a checkpoint (up to 3 are kept), the model {found.model / GIBI:.3f} GiB"
-    )
+    say(f"memory        {found.memory / GIBI:.2f} GiB of tensors; at least {found.least_memory / GIBI:.2f}, more slowly")
+    say(f"disk          {found.checkpoint / GIBI:.3f} GiB a checkpoint (3 at most), the model {found.model / GIBI:.3f}")
     if given.price is not None:
         say(f"cost          {found.hours * given.price:.2f} at {given.price:g} an hour")
     return 0

@@ -19,7 +19,7 @@ def _train(words: Words) -> None:
         words,
         "train",
         "a folder of images becomes a model folder, within a budget; needs no workspace",
-        "darkroom train --data photos --minutes 10 --out model\n  darkroom train --data photos --images 50000 --size 64 --out model",
+        "darkroom train --data photos --minutes 10 --out model\n  darkroom train --data photos --images 50000 --out model",
     )
     word.add_argument("--data", type=Path, metavar="FOLDER", required=True, help="your images; sub-folders are labels")
     word.add_argument("--out", type=Path, metavar="DIR", required=True, help="model, samples, plots; again the same: it goes on")

@@ -91,9 +91,7 @@ def _fitted(request: Request, places: Places) -> Generator[Event, None, TrainBas
         record.write_text(json.dumps(_speed(request, places)), encoding="utf-8")
     speed = float(json.loads(record.read_text(encoding="utf-8")))
     images = max(request.train.batch_size, round(speed * 60 * request.minutes))
-    yield Noted(
-        f"{speed:.0f} images/s: some {images:,} images in {request.minutes:g} minutes; ends by the clock, not by the count"
-    )
+    yield Noted(f"{speed:.0f} images/s: some {images:,} images in {request.minutes:g} minutes; the clock ends it")
     fitted = request.train.stretched(images)
     often = max(fitted.batch_size, min(fitted.checkpoint_every, round(speed * BETWEEN_SAVES)))
     return fitted.model_copy(update={"checkpoint_every": often})

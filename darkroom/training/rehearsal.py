@@ -16,7 +16,7 @@ from darkroom.training.train_base import TrainBaseSection
 
 
 def rehearsed(section: TrainBaseSection, recipe: AugmentSection, size: int) -> tuple[Denoiser, Materials]:
-    """An untrained network of these settings, and two batches of grain to train it on. Raises ValueError where sizes do not fit."""
+    """An untrained network, and two batches of grain to train it on. Raises ValueError where sizes do not fit."""
     count = 2 * section.batch_size
     grain = generator_for(section.seed, WEIGHTS).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
     images = ImageSet(grain, np.zeros(count, np.int64), ("any",), tuple(map(str, range(count))))
