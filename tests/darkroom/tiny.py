@@ -42,6 +42,7 @@ SETTINGS: dict[str, Any] = {
     "gradient_norm": 1.0,
     "label_dropout": 0.1,
     "averaging": {"halflife_images": 16, "rampup": 0.5},
+    "patience": 0,
     "report_every": 16,
     "held_out_every": 32,
     "samples_every": 40,
