@@ -153,7 +153,7 @@ def test_the_memory_planned_is_the_memory_taken() -> None:
 def test_a_learning_rate_is_found_that_works(tmp_path: Path) -> None:
     section = base_section(learning_rate_schedule={"kind": "constant", "warmup_images": 0})
     model, materials = rehearsed(section, NOTHING, 8)
-    events, found = finished(range_test(model, section, materials, 80))
+    _, found = finished(range_test(model, section, materials, 80))
     assert 1e-4 < found.suggested < 0.2
     assert list(found.rates) == sorted(found.rates) and len(found.rates) == len(found.losses)
     plot(found, tmp_path / "rates.png")
