@@ -20,7 +20,7 @@ from pathlib import Path
 from darkroom.curation.decoding import UnreadableImage
 from darkroom.curation.examining import Look, Way, look_at, unread
 from darkroom.curation.memory import Known
-from darkroom.curation.opening import bytes_of
+from darkroom.curation.opening import Reader
 from darkroom.curation.reading import Candidate
 
 MOST_SECONDS = 60.0  # for one image; a camera's largest takes one second
@@ -170,12 +170,12 @@ def serve(handle: int) -> None:
     line = Connection(handle)
     try:
         errand: Errand = line.recv()
-        known = Known(errand.known)
+        known, reader = Known(errand.known), Reader(errand.top)
         line.send(None)  # ready
         while True:
             path, place, stamp, digest_only = line.recv()
             signal.setitimer(signal.ITIMER_REAL, errand.most_seconds)
-            answer = _answered(errand, Candidate(path, "", None, stamp, place), digest_only, known)
+            answer = _answered(errand, reader, Candidate(path, "", None, stamp, place), digest_only, known)
             signal.setitimer(signal.ITIMER_REAL, 0)
             line.send(answer)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -185,9 +185,9 @@ def serve(handle: int) -> None:
         raise
 
 
-def _answered(errand: Errand, candidate: Candidate, digest_only: bool, known: Known) -> Answer:
+def _answered(errand: Errand, reader: Reader, candidate: Candidate, digest_only: bool, known: Known) -> Answer:
     try:
-        opened = bytes_of(errand.top, candidate)
+        opened = reader.read(candidate)
     except UnreadableImage as error:
         return Answer("", "", unread(error.reason, str(error)))
     if digest_only or opened.digest in known:
