@@ -46,6 +46,11 @@ class Known:
             return False
         return self._looks.execute("SELECT 1 FROM looks WHERE digest = ?", (bytes.fromhex(digest),)).fetchone() is not None
 
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._looks is not None:
+            self._looks.close()
+
 
 class Memory:
     """In `folder`; squares have sides of `size` pixels. Opened by one run at a time."""

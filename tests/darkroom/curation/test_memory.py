@@ -20,7 +20,7 @@ from darkroom.curation import gathering
 from darkroom.curation.choices import Choice
 from darkroom.curation.curate import curate
 from darkroom.curation.examining import unread
-from darkroom.curation.workers import Answer, examined
+from darkroom.curation.workers import Answer
 from darkroom.events import Event, Noted
 from darkroom.images import SPLITS, read_split
 from darkroom.refs import digest_of
@@ -49,8 +49,10 @@ class Room:
 
 
 @pytest.fixture
-def room(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> Room:
+def room(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, in_this_process: None) -> Room:
     made = Room(tmp_path, images)
+
+    examined = gathering.examined
 
     def watched(errand: Any, candidates: Any, chosen: Any, workers: int) -> Iterator[tuple[int, Answer]]:
         for index, answer in examined(errand, candidates, chosen, workers):

@@ -23,6 +23,12 @@ from tests.darkroom.curation.conftest import Run
 from tests.darkroom.curation.made_pictures import encoded, photograph, picture
 from tests.darkroom.curation.test_curate import manifest
 
+
+@pytest.fixture(autouse=True)
+def in_this_process() -> None:
+    """Here workers are the point."""
+
+
 HANGS, CRASHES, LEAVES, FAILS = 61, 62, 63, 64  # widths of images at which something happens
 
 
