@@ -46,6 +46,11 @@ class Known:
             return False
         return self._looks.execute("SELECT 1 FROM looks WHERE digest = ?", (bytes.fromhex(digest),)).fetchone() is not None
 
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._looks is not None:
+            self._looks.close()
+
 
 class Memory:
     """In `folder`; squares have sides of `size` pixels. Opened by one run at a time."""
@@ -60,6 +65,8 @@ class Memory:
         self.count: int = self._rows.execute("SELECT coalesce(max(record), -1) + 1 FROM looks").fetchone()[0]
         self._file = (folder / "pictures").open("a+b")
         if os.fstat(self._file.fileno()).st_size < self.count * self.record.itemsize:
+            self._rows.close()
+            self._file.close()
             raise sqlite3.DatabaseError("records are missing")
         self._file.truncate(self.count * self.record.itemsize)  # what a killed run wrote and did not point to
         self._rows.execute("BEGIN")
@@ -92,8 +99,7 @@ class Memory:
 
     def add_file(self, path: str, stamp: str, digest: str) -> None:
         """Remember what a file held."""
-        if stamp and digest:
-            self._rows.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (path, stamp, bytes.fromhex(digest)))
+        self._rows.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (path, stamp, bytes.fromhex(digest)))
 
     def add_look(self, digest: str, look: Look) -> None:
         """Remember what a content showed. Raises OSError where there is no room."""

@@ -47,7 +47,7 @@ def test_a_run_scheduled_in_the_future_appears_and_one_triggered_through_the_api
         assert refused.status_code == 409
         _eventually(lambda: httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json={}).is_success, 60)
         assert _eventually(lambda: _runs(api, deployment["id"], "COMPLETED"), 180)
-        assert (workspace / "data/curated/train.npy").exists()
+        assert (workspace / "data/curated/train.json").exists()
     finally:
         process.terminate()
         output = process.communicate(timeout=60)[0]
