@@ -47,9 +47,7 @@ def plan(given: argparse.Namespace) -> int:
     found = planned(model, settings.train_base, materials, given.seconds)
     batch = settings.train_base.batch_size
     say(f"network       {found.parameters / 1e6:.1f} million parameters, batches of {batch}")
-    say(
-        f"speed         {found.images_per_second:.0f} images/s on {next(model.parameters()).device}, in {given.seconds:g} s of trial"
-    )
+    say(f"speed         {found.images_per_second:.0f} images/s on {next(model.parameters()).device} (tried {given.seconds:g} s)")
     say(f"time          {found.hours:.2f} hours for {found.images:,} images seen; held-out images and sample sheets add to it")
     if given.data is not None:
         from darkroom.curation.reading import list_images

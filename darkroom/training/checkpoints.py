@@ -37,6 +37,7 @@ class State:
     averaged: Denoiser
     weighting: nn.Module  # of the loss; it may be trained along
     optimiser: torch.optim.Optimizer
+    profiles: nn.ModuleList = field(default_factory=nn.ModuleList)  # the power-function averages, where they are kept
     images_seen: int = 0
     history: list[Moment] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of the batches since the last point of the history
@@ -49,7 +50,7 @@ class State:
     seconds: float = 0.0  # of wall clock
 
 
-MODULES = ("model", "averaged", "weighting")
+MODULES = ("model", "averaged", "weighting", "profiles")
 PLAIN = ("images_seen", "losses", "recent", "skipped", "rate", "cut", "pieces", "recompute", "seconds")
 OPTIMISER = "optimiser"
 

@@ -15,10 +15,10 @@ from darkroom.events import Event
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.averaging import average_into
 from darkroom.training.batches import Batch, Batches
+from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
 from darkroom.training.memory import Thrift, gradient, set_recompute
-from darkroom.training.optimisers import begin
 
 WARM = 2  # batches before the clock starts: the first ones allocate
 Clock = Callable[[], float]

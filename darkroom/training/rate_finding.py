@@ -14,9 +14,10 @@ import torch
 from darkroom.events import Event, Progressed
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.batches import Batches
+from darkroom.training.beginning import begin
 from darkroom.training.course import Course, Materials
 from darkroom.training.memory import Thrift, gradient
-from darkroom.training.optimisers import begin, set_rate
+from darkroom.training.optimisers import set_rate
 
 LEAST, MOST = 1e-6, 1.0  # rates tried
 MEMORY = 0.9  # of the smoothed loss, per batch

@@ -1,5 +1,6 @@
 """A course of training from its materials to a model folder and a report. Base training and fine-tuning are both this."""
 
+import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from darkroom.training.checkpoints import forget_checkpoints
 from darkroom.training.course import Conduct, Course, Materials, Sheet
 from darkroom.training.course_folders import entered
 from darkroom.training.loop import train
+from darkroom.training.profiles import FOLDER as AVERAGES
 from darkroom.training.report import film_strip, write_report
 
 SHEET = 24  # images on a sample sheet
@@ -60,6 +62,8 @@ def run_course(
     done = card.model_copy(update={"images_seen": card.images_seen + state.images_seen})
     with replaced(places.report) as report, replaced(places.out) as out:
         save_model(out, state.averaged.state_dict(), done)
+        if (checkpoints / AVERAGES).exists():
+            shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
         write_report(report, state, parameters)
         film_strip(sorted((checkpoints / "samples").glob("*.png")), report)
     forget_checkpoints(checkpoints)

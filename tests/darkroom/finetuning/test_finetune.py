@@ -22,7 +22,7 @@ def section(**changes: Any) -> FinetuneSection:
     return FinetuneSection.model_validate(settings | {"focus": ["dark"], "images": 32, "averaging": AVERAGING} | changes)
 
 
-AVERAGING = {"halflife_images": 1, "rampup": 1.0}
+AVERAGING = {"halflife_images": 1, "rampup": 1.0, "snapshots": 0}
 
 
 @pytest.fixture
