@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -29,6 +29,10 @@ class Course(Section):
 
     seed: Annotated[int, Field(ge=0, description="of weights, noise and data order")]
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$", description="auto, cpu or cuda")]
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "auto"],
+        Field(description="of the network's arithmetic; auto measures on the device, and another device may take another"),
+    ]
     images: Annotated[PositiveInt, Field(description="budget: images seen in all")]
     batch_size: PositiveInt
     learning_rate: Annotated[PositiveFloat, Field(le=1)]

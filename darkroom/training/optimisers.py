@@ -1,4 +1,7 @@
-"""What changes the weights along their gradient. To add an optimiser: write the settings with `build`, name them on the last line."""
+"""What changes the weights along their gradient.
+
+To add an optimiser: write its settings with `build`, and name them in the union at the end of this file.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
@@ -33,7 +36,7 @@ class AdamWSettings(Section):
 class MuonSettings(Section):
     """Matrices move along their orthogonalised momentum (Jordan et al. 2024, Muon); all other weights as with AdamW.
 
-    Each update is scaled to the size that AdamW's has (Liu et al. 2025, arXiv 2502.16982, section 2.2): one learning rate serves both.
+    Updates are scaled to the size that AdamW's have (Liu et al. 2025, 2502.16982, section 2.2): one learning rate serves both.
     """
 
     kind: Literal["muon"]

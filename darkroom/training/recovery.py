@@ -9,6 +9,7 @@ from darkroom.events import Event, Noted, SamplesDrawn, SnapshotSaved, SpikeUndo
 from darkroom.training.checkpoints import State, restore_best, restore_newest, save_checkpoint
 from darkroom.training.course import Course, Materials, TrainingStopped
 from darkroom.training.monitor import MOST_SPIKES, out_of_patience
+from darkroom.training.parallel import leads
 from darkroom.training.profiles import forget_snapshots, save_snapshot
 
 KEPT = 2  # newest checkpoints; the best is kept besides
@@ -40,7 +41,7 @@ def saved(materials: Materials, state: State) -> SnapshotSaved | Noted:
 
 def snapshot(materials: Materials, state: State) -> Generator[Noted, None, None]:
     """Store the power-function averages, where they are kept."""
-    if not state.profiles:
+    if not state.profiles or not leads():
         return
     try:
         save_snapshot(materials.checkpoints, state.images_seen, list(state.profiles))

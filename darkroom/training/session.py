@@ -64,7 +64,7 @@ def run_course(
         save_model(out, state.averaged.state_dict(), done)
         if (checkpoints / AVERAGES).exists():
             shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
-        write_report(report, state, parameters)
+        write_report(report, state, parameters, course, splits.train)
         film_strip(sorted((checkpoints / "samples").glob("*.png")), report)
     forget_checkpoints(checkpoints)
     return WeightsRef(str(places.out), digest_of(places.out), parameters)

@@ -28,6 +28,7 @@ DRAWING = {
 SETTINGS: dict[str, Any] = {
     "seed": 3,
     "device": "cpu",
+    "precision": "fp32",
     "network": NETWORK,
     "preconditioning": {"kind": "flow"},
     "noise": {"kind": "log_normal", "mean": 0.0, "deviation": 1.2},

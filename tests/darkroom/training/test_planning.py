@@ -127,13 +127,13 @@ def test_the_memory_planned_is_the_memory_taken() -> None:
     from torch.profiler import ProfilerActivity, profile
 
     from darkroom.training.batches import Batches
-    from darkroom.training.memory import Thrift, gradient
+    from darkroom.training.memory import Manner, gradient
 
     state, batches = begin(model, section), Batches(section, materials, torch.device("cpu"))
     batch = batches.at(0, 32)
     batches.close()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True, record_shapes=True, with_stack=True) as account:
-        finished(gradient(state.model, state.weighting, batch, Thrift()))
+        finished(gradient(state.model, state.weighting, batch, Manner()))
     held, peak = 0, 0
     for _, action, _, size in account._memory_profile().timeline:
         held += {"CREATE": size, "DESTROY": -size}.get(action.name, 0)

@@ -58,6 +58,7 @@ def test_stopped_again_and_again_the_files_are_the_same_bytes(tmp_path: Path) ->
     assert resumed.digest == ref.digest == digest_of(stopped.out)
     assert digest_of(stopped.report) == digest_of(straight.report)
     assert {file.name for file in stopped.report.iterdir()} == {
+        "coverage.csv",
         "loss.csv",
         "loss.png",
         "metrics.json",
