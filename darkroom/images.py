@@ -137,6 +137,10 @@ class ImageSet:
         if not names:
             return self
         rows = np.flatnonzero(np.isin(self.labels, [self.names.index(name) for name in names]))
+        return self.rows(rows)
+
+    def rows(self, rows: NDArray[np.int64]) -> "ImageSet":
+        """These images, in this order; one may come several times."""
         return ImageSet(self.pixels[rows], self.labels[rows], self.names, tuple(self.paths[row] for row in rows))
 
 

@@ -7,7 +7,7 @@ from darkroom.randomness import DataOrder
 
 
 def times_seen(images: int, seed: int, images_seen: int, batch_size: int, skipped: list[int]) -> NDArray[np.int64]:
-    """[images] times that each was trained on. Every whole pass sees each once; the rest, and what was left out, are looked up."""
+    """Times each was trained on [images]. A whole pass sees each once; the rest, and what was left out, are looked up."""
     passes, rest = divmod(images_seen, images)
     order = DataOrder(images, seed)
     times = np.full(images, passes, np.int64)

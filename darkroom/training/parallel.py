@@ -1,8 +1,9 @@
 """Several processes that train one model together (torch.distributed): each takes its share of every batch.
 
-What is random is drawn for the whole batch and then shared out, and gradients are summed with each image's own weight: the result is
-one process's with the same batch, but for the order of summation. A checkpoint says nothing of how many there were: two go on where
-one stopped. Alone, all of this does nothing. Gradients travel after the backward pass, not during it; with NCCL on GPUs it was not run.
+What is random is drawn for the whole batch and then shared out, and gradients are summed with each image's own weight: the
+result is one process's with the same batch, but for the order of summation. A checkpoint says nothing of how many there were: two
+go on where one stopped. Alone, all of this does nothing. Gradients travel after the backward pass, not during it.
+Run with gloo on processors; with NCCL on GPUs it was not run.
 """
 
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ def sum_gradients(weights: Sequence[nn.Parameter]) -> None:
     gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in weights]
     flat = torch.cat([one.flatten() for one in gradients])
     distributed.all_reduce(flat)
-    for value, summed in zip(weights, flat.split([one.numel() for one in gradients]), strict=True):
+    for value, summed in zip(weights, torch.split(flat, [one.numel() for one in gradients]), strict=True):
         value.grad = summed.view_as(value).clone()
 
 

@@ -1,6 +1,7 @@
 """One of several processes of a course: python -m torch.distributed.run ... -m tests.darkroom.training.together FOLDER BATCHES"""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -22,8 +23,6 @@ def stopping_after(batches: int) -> Conduct:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     distributed.init_process_group("gloo")
-    try:
+    with suppress(StoppedOnRequest):
         finished(course(Path(sys.argv[1]), conduct=stopping_after(int(sys.argv[2])), **SETTINGS))
-    except StoppedOnRequest:
-        pass
     distributed.destroy_process_group()
