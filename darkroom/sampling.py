@@ -18,7 +18,7 @@ from darkroom.networks.captioned import CaptionedSettings, tokens_of
 from darkroom.networks.denoiser import Condition, DenoiserContract
 from darkroom.networks.saved import Drawing, ModelCard, ModelError, device_named, load_model
 from darkroom.randomness import SAMPLES, generator_for
-from darkroom.samplers import FreshNoise, Heun, Ipndm, Sampler, UniPc
+from darkroom.samplers import FreshNoise, UniPc
 
 Preset = Literal["draft", "default", "quality"]
 
@@ -64,16 +64,11 @@ class Autoguided:
 
 
 def preset(name: Preset, drawing: Drawing) -> Drawing:
-    """The same model drawn in a hurry (9 evaluations), as a rule (16) or with patience (35); schedule and guidance stay."""
-    sampler, steps = _PRESETS[name]
-    return drawing.model_copy(update={"sampler": sampler, "steps": steps})
+    """The same model drawn in a hurry, as a rule or with patience; schedule and guidance stay. Why UniPC: docs/samplers.md."""
+    return drawing.model_copy(update={"sampler": UniPc(kind="unipc", order=2), "steps": _PRESET_STEPS[name]})
 
 
-_PRESETS: dict[Preset, tuple[Sampler, int]] = {
-    "draft": (Ipndm(kind="ipndm"), 9),
-    "default": (UniPc(kind="unipc", order=2), 16),
-    "quality": (Heun(kind="heun"), 18),
-}
+_PRESET_STEPS: dict[Preset, int] = {"draft": 9, "default": 16, "quality": 35}
 
 
 def evaluations(drawing: Drawing) -> int:

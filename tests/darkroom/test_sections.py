@@ -62,7 +62,7 @@ UNKNOWN = [
     (renamed("train_base", "learning_rate", to="learning_rte"), "train_base.learning_rte", "learning_rate"),
     (renamed("register", "name", to="nme"), "register.nme", "name"),
     (renamed("curate", "duplicates", "hash_distance", to="hash_distanc"), "curate.duplicates.hash_distanc", "hash_distance"),
-    (renamed("train_base", "network", "depth", to="dept"), "train_base.network.dept", "depth"),
+    (renamed("train_base", "network", "depth", to="dept"), "train_base.network.transformer.dept", "depth"),
     (renamed("train_base", "noise", "mean", to="mena"), "train_base.noise.log_normal.mena", "mean"),
     (renamed("train_base", "drawing", "schedule", "rho", to="roh"), "train_base.drawing.schedule.karras.roh", "rho"),
     (renamed("curate", "filters", 0, "least", to="leest"), "curate.filters.0.smallest_side.leest", "least"),
@@ -89,7 +89,7 @@ def test_a_variant_that_does_not_exist_and_one_that_is_not_named(tmp_path: Path)
         "`train_base.noise.kind` is `log_norml`; did you mean `log_normal`?"
     ]
     assert faults_of(tmp_path, put("train_base", "noise", "kind", value="zzz")) == [
-        "`train_base.noise.kind` is `zzz`; known here: ddpm, log_normal, uniform_time"
+        "`train_base.noise.kind` is `zzz`; known here: cosine, ddpm, log_normal, logit_normal, uniform_time"
     ]
     assert faults_of(tmp_path, lambda content: content["train_base"]["noise"].pop("kind")) == [
         "`train_base.noise.kind` is missing"
