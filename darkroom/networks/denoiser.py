@@ -19,14 +19,18 @@ class Condition:
 
     `label` int64 [n]: class of each image, -1 where it is not told (as trained for classifier-free guidance).
     `augmentation` float32 [n, a]: what was done to each image, all zeros for an untouched one (Karras et al. 2020, 2006.06676).
+    `text` int64 [n, length]: captions as tokens (see `captioned.tokens_of`), 0 for nothing; None where labels' names are read.
+    `caption` float32 [n, width]: what an encoder made of a caption, for the network behind it.
     """
 
     label: Tensor
     augmentation: Tensor
+    text: Tensor | None = None
+    caption: Tensor | None = None
 
     def without_label(self) -> "Condition":
-        """The same, with no class told."""
-        return replace(self, label=torch.full_like(self.label, -1))
+        """The same, with no class and no caption told."""
+        return replace(self, label=torch.full_like(self.label, -1), text=None)
 
 
 class EdmPreconditioning(Section):
@@ -62,7 +66,34 @@ class NoisePreconditioning(Section):
         return torch.ones_like(sigma), -sigma, (1 + sigma**2).rsqrt()
 
 
-Preconditioning = Annotated[EdmPreconditioning | FlowPreconditioning | NoisePreconditioning, Field(discriminator="kind")]
+class ImagePreconditioning(Section):
+    """The network sees the variance-preserving mixture and answers the image itself (Ho et al. 2020, section 3.2)."""
+
+    kind: Literal["image"]
+
+    def scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the noisy image kept, of the network's answer, of the network's input."""
+        return torch.zeros_like(sigma), torch.ones_like(sigma), (1 + sigma**2).rsqrt()
+
+
+class VelocityPreconditioning(Section):
+    """It sees the variance-preserving mixture and answers how that turns: cos noise - sin image (Salimans & Ho 2022, appendix D).
+
+    The same as `edm` of deviation 1, but for the sign of the answer.
+    """
+
+    kind: Literal["velocity"]
+
+    def scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the noisy image kept, of the network's answer, of the network's input."""
+        shrink = (1 + sigma**2).rsqrt()
+        return shrink**2, -sigma * shrink, shrink
+
+
+Preconditioning = Annotated[
+    EdmPreconditioning | FlowPreconditioning | NoisePreconditioning | ImagePreconditioning | VelocityPreconditioning,
+    Field(discriminator="kind"),
+]
 
 
 class DenoiserContract(Protocol):

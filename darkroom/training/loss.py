@@ -1,8 +1,8 @@
 """The denoising loss, and the weightings: which noise levels count for how much.
 
 The loss of an image is the squared error of the network's own answer (the noise, the velocity, ...: whatever the preconditioning
-makes of it). A weighting turns it into what the gradient is taken of. The losses told, of training and held out, are unweighted: they
-mean the same under every weighting.
+makes of it). A weighting turns it into what the gradient is taken of. The losses told, of training and held out, are
+unweighted: they mean the same under every weighting.
 
 To add a weighting: write the settings with `build(preconditioning) -> nn.Module`, where the module maps (error [n], sigma [n]) to
 what is minimised [n], and name the settings in the union at the end of this file. Parameters of the module are trained along.

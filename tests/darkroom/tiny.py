@@ -20,10 +20,11 @@ torch.set_num_threads(1)  # so small that more threads cost more than they bring
 NAMES = ("dark", "light")
 NETWORK = {"kind": "transformer", "patch": 4, "width": 32, "depth": 2, "heads": 2, "detail": 8}
 DRAWING = {
-    "sampler": "euler",
+    "sampler": {"kind": "euler"},
     "schedule": {"kind": "karras", "least": 0.02, "most": 80.0, "rho": 7.0},
     "steps": 2,
     "guidance": 1.0,
+    "guided_levels": {"least": 0.0, "most": 1000.0},
 }
 SETTINGS: dict[str, Any] = {
     "seed": 3,

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from darkroom.networks.denoiser import Preconditioning
-from darkroom.noise import Ddpm
+from darkroom.noise import Ddpm, LinearBetas
 from darkroom.training.loss import Weighting
 from tests.darkroom.tiny import finished, stopped_after
 from tests.darkroom.training.rig import course, differing
@@ -23,7 +23,7 @@ WEIGHTINGS: dict[str, dict[str, Any]] = {
     "edm": {"kind": "edm", "data_deviation": 0.5},
     "learned": {"kind": "learned"},
 }
-ANSWERS = [{"kind": "flow"}, {"kind": "noise"}, {"kind": "edm", "data_deviation": 0.5}]
+ANSWERS = [{"kind": "flow"}, {"kind": "noise"}, {"kind": "velocity"}, {"kind": "image"}, {"kind": "edm", "data_deviation": 0.5}]
 
 
 def built(weighting: dict[str, Any], answer: dict[str, Any]) -> nn.Module:
@@ -56,7 +56,8 @@ def test_min_snr_and_edm_are_those_of_the_papers_whatever_the_network_answers(an
 
 def test_min_snr_is_that_of_the_recipes_of_diffusers() -> None:
     """Their `min(snr, gamma) / snr`, times the squared error of the noise."""
-    chain = Ddpm(kind="ddpm", diffusion_steps=200, first_beta=1e-4, last_beta=0.02)
+    betas = LinearBetas(kind="linear", first=1e-4, last=0.02)
+    chain = Ddpm(kind="ddpm", diffusion_steps=200, betas=betas, zero_terminal_snr=False)
     sigmas = chain.chain().float()
 
     class Scheduler:
@@ -71,7 +72,7 @@ def test_min_snr_is_that_of_the_recipes_of_diffusers() -> None:
 def test_constant_and_edm_leave_edms_own_answer_alone() -> None:
     error = torch.rand(5)
     for name in ("constant", "edm"):
-        torch.testing.assert_close(built(WEIGHTINGS[name], ANSWERS[2])(error, SIGMAS), error)
+        torch.testing.assert_close(built(WEIGHTINGS[name], ANSWERS[-1])(error, SIGMAS), error)
 
 
 def test_the_learned_weighting_starts_constant_and_finds_the_size_of_the_error_at_each_level() -> None:
