@@ -34,7 +34,7 @@ class FinetuneSection(Course):
 def finetune(
     section: FinetuneSection, base: Path, places: Places, conduct: Conduct = UNSTEERED
 ) -> Generator[Event, None, WeightsRef]:
-    """Fine-tune the model in `base` on the images of its focus. Raises TrainingStopped, StoppedOnRequest, ModelError, ValueError."""
+    """Fine-tune the model in `base` on its focus. Raises TrainingStopped, StoppedOnRequest, ModelError, ValueError."""
     model, card = load_model(base, device_named(section.device))
     everything = read_split(places.data, "train")
     images, held_out = everything.only(section.focus), read_split(places.data, "validation").only(section.focus)
@@ -75,7 +75,7 @@ def _check(base: Path, card: ModelCard, images: ImageSet, places: Places) -> Non
 
 
 def with_labels(model: Denoiser, old: tuple[str, ...], card: ModelCard) -> Denoiser:
-    """The model with a label table for all of the card's labels: old labels keep their rows, new ones begin as "not told" does."""
+    """The model with a table of all the card's labels: old ones keep their rows, new ones begin as "not told" does."""
     grown = build(card).to(next(model.parameters()).device)
     rows = [old.index(name) if name in old else len(old) for name in card.labels] + [len(old)]
     weights = model.state_dict()

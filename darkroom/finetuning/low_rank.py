@@ -1,4 +1,4 @@
-"""Low-rank fine-tuning (Hu et al. 2021, LoRA, arXiv 2106.09685): every matrix W gets scale * up @ down beside it; only those learn."""
+"""Low-rank fine-tuning (Hu et al. 2021, LoRA, arXiv 2106.09685): beside every matrix, scale * up @ down; only those learn."""
 
 from typing import Annotated, Literal
 
@@ -50,6 +50,7 @@ class Part(nn.Module):
         self.scale = scale
 
     def forward(self, weight: Tensor) -> Tensor:
+        """The weight and its part."""
         return weight + self.scale * self.up @ self.down
 
 

@@ -140,10 +140,10 @@ def test_a_small_number_without_a_point_is_a_number(tmp_path: Path) -> None:
     """YAML 1.1 reads 5e-4 as text; pydantic makes the number of it."""
     file = tmp_path / "params.yaml"
     content = whole_content()
-    content["train_base"]["weight_decay"] = "TEN"
+    content["train_base"]["learning_rate"] = "TEN"
     file.write_text(yaml.safe_dump(content).replace("TEN", "5e-4"), encoding="utf-8")
-    assert read_yaml(file)["train_base"]["weight_decay"] == "5e-4"
-    assert read_params(file).train_base.weight_decay == 5e-4
+    assert read_yaml(file)["train_base"]["learning_rate"] == "5e-4"
+    assert read_params(file).train_base.learning_rate == 5e-4
 
 
 @pytest.mark.parametrize(

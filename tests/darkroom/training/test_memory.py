@@ -20,7 +20,8 @@ def short_of_memory(model: Denoiser, suffices: Callable[[int, bool], bool]) -> D
     """The model on a machine whose memory suffices for gradients of so many images, with recomputing or without."""
 
     def allocate(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if torch.is_grad_enabled() and not suffices(len(inputs[0]), bool(module.recompute)):
+        recompute = any(getattr(one, "recompute", False) for one in module.modules())
+        if torch.is_grad_enabled() and not suffices(len(inputs[0]), recompute):
             raise RuntimeError(CPU_ERROR)
 
     model.network.register_forward_pre_hook(allocate)
