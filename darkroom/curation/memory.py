@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -148,6 +149,7 @@ def _as_text(look: Look) -> str:
 def _as_look(facts: str, arrays: Any) -> Look:
     read = json.loads(facts)
     printed = read.pop("fingerprint", None)
+    read["scores"] = {sys.intern(kind): score for kind, score in read["scores"].items()}  # the same few names a million times
     if printed is not None:
         printed = Fingerprint(**printed, **{name: arrays[name] for name, *_ in _arrays_of_fingerprint()})
     return Look(**read, square=None, fingerprint=printed)

@@ -40,7 +40,7 @@ def test_what_cannot_be_answered_says_why(images: Path, run: Run, tmp_path: Path
     run(images)
     with pytest.raises(WhatIfError, match="no scores of beauty are stored; those there are: smallest_side"):
         what_if(tmp_path / "out", {"beauty": 1})
-    with pytest.raises(WhatIfError, match="threshold of aspect_ratio.*greater than or equal to 1"):
+    with pytest.raises(WhatIfError, match=r"threshold of aspect_ratio.*greater than or equal to 1"):
         what_if(tmp_path / "out", {"aspect_ratio": 0.5})
 
 
