@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from adapters import machine
 from benchmarks.turns import SETTINGS
 from darkroom.curation.curate import CurateSection, curate
 from darkroom.images import ImageSet, write_split
@@ -83,14 +84,16 @@ from darkroom.curation.workers import Answer
 def played(errand, candidates, chosen, workers):
     for index in chosen:
         digest = f"{{index:064x}}"
-        small = np.full((32, 32, 3), index % 256, np.uint8)
-        print_ = Fingerprint("", digest, digest, index * 7919, index * 104729, small, 10**6, 300.0, 10**5)
-        look = Look(1000, 1000, "JPEG", "", {{"sharpness": 300.0, "contrast": 40.0}}, "", "", np.zeros(({SIDE},) * 2 + (3,), np.uint8), print_)
+        small, square = np.full((32, 32, 3), index % 256, np.uint8), np.zeros(({SIDE}, {SIDE}, 3), np.uint8)
+        fingerprint = Fingerprint("", digest, digest, index * 7919, index * 104729, small, 10**6, 300.0, 10**5)
+        scores = {{"sharpness": 300.0, "contrast": 40.0}}
+        look = Look(1000, 1000, "JPEG", "", scores, "", "", square, fingerprint)
         yield index, Answer(digest, candidates[index].stamp, look)
 
 gathering.examined = played
 count = int(sys.argv[1])
-candidates = tuple(Candidate(f"folder-{{n // 1000:04d}}/image-{{n:07d}}.jpg", "cat", None, f"1000 1 1 {{n}}", (f"folder-{{n // 1000:04d}}/image-{{n:07d}}.jpg",)) for n in range(count))
+names = [f"folder-{{number // 1000:04d}}/image-{{number:07d}}.jpg" for number in range(count)]
+candidates = tuple(Candidate(name, "cat", None, f"1000 1 1 {{number}}", (name,)) for number, name in enumerate(names))
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with tempfile.TemporaryDirectory() as scratch:
     for turn in range(2):
@@ -159,5 +162,5 @@ def write(folder: Path, count: int) -> None:
 
 def dvc(folder: Path, *words: str) -> None:
     """The real command, in a folder."""
-    environment = {**os.environ, "DVC_NO_ANALYTICS": "1"}
+    environment = machine.environment_with({})
     subprocess.run([sys.executable, "-m", "dvc", *words], cwd=folder, check=True, env=environment, timeout=600)
