@@ -12,8 +12,9 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -118,18 +119,19 @@ class Memory:
         query = "SELECT 1 FROM looks WHERE digest = ?"
         return self._rows.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
 
-    def pictures(self) -> NDArray[Any]:
-        """All records, memory-mapped."""
+    def pictures(self) -> dict[str, NDArray[Any]]:
+        """All records, memory-mapped, by the names of what they hold: "square", and the arrays of a fingerprint."""
         self._file.flush()
-        if not self.count:
-            return np.zeros(0, self.record)
-        return np.memmap(self._file, self.record, mode="r", shape=(self.count,)).view(np.ndarray)
+        whole = np.zeros(0, self.record)
+        if self.count:
+            whole = np.memmap(self._file, self.record, mode="r", shape=(self.count,)).view(np.ndarray)
+        return {name: whole[name] for name in self.record.names or ()}
 
-    def look(self, digest: str, pictures: NDArray[Any]) -> tuple[int, Look]:
+    def look(self, digest: str, pictures: Mapping[str, NDArray[Any]]) -> tuple[int, Look]:
         """Its record's number (-1 for none) and what a known content showed, without the square."""
         query = "SELECT record, facts FROM looks WHERE digest = ?"
         record, facts = self._rows.execute(query, (bytes.fromhex(digest),)).fetchone()
-        return record, _as_look(facts, pictures[record] if record >= 0 else None)
+        return record, _as_look(facts, pictures, record)
 
 
 def _arrays_of_fingerprint() -> list[tuple[str, Any, tuple[int, ...]]]:
@@ -145,11 +147,12 @@ def _as_text(look: Look) -> str:
     return json.dumps(facts, ensure_ascii=False)
 
 
-def _as_look(facts: str, arrays: Any) -> Look:
+def _as_look(facts: str, pictures: Mapping[str, NDArray[Any]], record: int) -> Look:
     read = json.loads(facts)
     printed = read.pop("fingerprint", None)
+    read["scores"] = {sys.intern(kind): score for kind, score in read["scores"].items()}  # the same few names a million times
     if printed is not None:
-        printed = Fingerprint(**printed, **{name: arrays[name] for name, *_ in _arrays_of_fingerprint()})
+        printed = Fingerprint(**printed, **{name: pictures[name][record] for name, *_ in _arrays_of_fingerprint()})
     return Look(**read, square=None, fingerprint=printed)
 
 
