@@ -68,6 +68,8 @@ def make_workspace(folder: Path, source: Path | None, params: str | None = None)
     (folder / "params.yaml").write_text(params if params is not None else template("params.yaml"), encoding="utf-8")
     (folder / "dvc.yaml").write_text(_without_code(template("dvc.yaml")), encoding="utf-8")
     (folder / "code.yaml").write_text(_code_digests(), encoding="utf-8")
+    if not (folder / "choices.yaml").exists():
+        (folder / "choices.yaml").write_text(template("choices.yaml"), encoding="utf-8")
     with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
         ignored.write(IGNORED)
     if not (folder / "README.md").exists():

@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 
 from benchmarks.turns import SETTINGS, in_turns
 from darkroom.curation.curate import CurateSection
+from darkroom.curation.decoding import decode
 from darkroom.curation.duplicates import pairs_within
 from darkroom.curation.examining import examine
 from darkroom.curation.reading import list_images
-from darkroom.images import decode
 from darkroom.sample_data import make_sample_data
 
 

@@ -6,6 +6,7 @@ from prefect import task
 
 from adapters import prefect_runs
 from darkroom.curation import curate as curation
+from darkroom.curation.choices import read_choices
 from tasks.job import STEP, Done, Job, brought_up_to_date
 
 
@@ -14,8 +15,13 @@ def curate(job: Job) -> Done:
     """Judge every image, find duplicates, split: data/curated."""
     section = job.settings.curate
     source, out, report = job.workspace / section.source, job.workspace / "data/curated", job.workspace / "reports/curate"
+    memory, choices = job.workspace / curation.MEMORY, read_choices(job.workspace / section.choices)
     done = brought_up_to_date(
-        job, "curate", lambda: curation.curate(section, source, out, report), files={"curation": report}, data=None
+        job,
+        "curate",
+        lambda: curation.curate(section, source, out, report, memory, choices),
+        files={"curation": report},
+        data=None,
     )
     if done.how == "computed" and (report / "rejected.png").exists():
         prefect_runs.show_picture("curate-rejected", report / "rejected.png", "What was rejected, by reason")

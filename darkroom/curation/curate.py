@@ -1,32 +1,36 @@
 """A folder of images becomes a data set: every file is kept or rejected with a reason; the folder is never changed."""
 
-import os
 import shutil
-import warnings
 from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import numpy as np
+from filelock import FileLock, Timeout
 from pydantic import Field, field_validator
 
 from darkroom.curation import ledger, pictures
+from darkroom.curation.archives import is_archive
+from darkroom.curation.choices import Choice, Word
+from darkroom.curation.decoding import IMAGE_SUFFIXES
 from darkroom.curation.duplicates import Duplicate, DuplicateSettings, find_duplicates
-from darkroom.curation.examining import Examined, examine
+from darkroom.curation.examining import Examined, Way
 from darkroom.curation.filters import Filter
-from darkroom.curation.reading import Candidate, Listing, list_images
+from darkroom.curation.gathering import gather
+from darkroom.curation.memory import first_come, key_of, opened, remember_order
+from darkroom.curation.parquet import is_table
+from darkroom.curation.reading import Listing, list_images
 from darkroom.curation.splitting import SplitSettings
-from darkroom.events import Event, ImageRejected, Noted, Progressed
-from darkroom.images import SPLITS, SUFFIXES, ImageSet, Pixels, write_split
+from darkroom.events import Event, ImageRejected, Noted
+from darkroom.images import SPLITS, ImageSet, Pixels, Rows, write_split
 from darkroom.refs import DatasetRef, digest_of, replaced
 from darkroom.sections import Section
 
+MEMORY = Path(".darkroom/curation")  # in a workspace: what earlier runs saw
 LEAST_KEPT = 16  # images; fewer cannot be split and learned from
-BATCH = 64  # files read between two reports of progress
+FIRST_PLACE = 2**62  # pixels: more than any image has
 Colour = tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]]
 
 
@@ -35,9 +39,11 @@ class CurationError(ValueError):
 
 
 class CurateSection(Section):
-    """`source`: folder of images; `image_size`: side of the squares, pixels; `background`: put behind transparency."""
+    """`source`: folder of images, archive or Parquet file; `choices`: the keep/drop list, beside params.yaml;
+    `image_size`: side of the squares, pixels; `background`: put behind transparency."""
 
     source: str
+    choices: str
     image_size: int = Field(ge=8, le=1024)
     background: Colour
     filters: list[Filter]
@@ -54,45 +60,71 @@ class CurateSection(Section):
         return filters
 
 
-def curate(section: CurateSection, source: Path, out: Path, report: Path) -> Generator[Event, None, DatasetRef]:
+def curate(
+    section: CurateSection, source: Path, out: Path, report: Path, memory: Path | None = None, choices: Sequence[Choice] = ()
+) -> Generator[Event, None, DatasetRef]:
     """Read `source`, write the data set to `out` and the report into `report`.
 
-    `out`: train, validation and test (.npy, .json), manifest.parquet (a row for every file), dataset.json. `report`:
-    metrics.json, classes.csv, rejected.png, duplicates.png; other files there stay. Raises CurationError, and then
+    `out`: train, validation and test (.json) with their shards, manifest.parquet (a row for every file), dataset.json.
+    `report`: metrics.json, classes.csv, rejected.png, duplicates.png; other files there stay. `memory`: a folder in which runs
+    remember what they saw, so that the next is short; a run waits for another that uses it. Raises CurationError, and then
     leaves what `out` and `report` hold as it was.
     """
-    listing = _listed(source)
-    yield from _notes(listing)
-    with replaced(out) as fresh:
-        store = fresh / "squares.npy"  # every square, on disk rather than in memory, until the splits are written
-        shape = (len(listing.candidates), section.image_size, section.image_size, 3)
-        squares = np.lib.format.open_memmap(store, mode="w+", dtype=np.uint8, shape=shape)
-        examined = yield from _examine_all(section, source, listing.candidates, squares)
-        yield Noted(f"comparing {sum(not one.reason for one in examined):,} images for duplicates")
-        duplicates = _duplicates(examined, section.duplicates)
-        yield from (ImageRejected(one.path, one.reason, one.detail) for one in duplicates)
-        entries = ledger.entries_of(examined, duplicates, section.split)
-        _refuse_too_few(source, entries)
-        with _files_put_into(report) as sheets:
-            _write_report(sheets, entries, squares)
-            _write_dataset(fresh, section, entries, squares)
-            del squares
-            store.unlink()
+    with ExitStack() as stack:
+        yield from _alone(memory, stack)
+        listing = _listed(source)
+        yield from _notes(listing)
+        with replaced(out) as fresh:
+            unkept = fresh / "memory"
+            way = Way(tuple(section.filters), section.image_size, section.background)
+            key = key_of(section.model_dump_json(include={"filters", "image_size", "background"}))
+            with opened(memory or unkept, key, section.image_size) as known:
+                top = source if source.is_dir() else source.parent
+                examined, squares = yield from gather(top, listing.candidates, way, known)
+                examined = yield from _after_choices(examined, choices)
+                yield Noted(f"comparing {sum(not one.reason for one in examined):,} images for duplicates")
+                duplicates = _duplicates(examined, section.duplicates, choices)
+                yield from (ImageRejected(one.path, one.reason, one.detail) for one in duplicates)
+                entries = ledger.entries_of(examined, duplicates, section.split)
+                _refuse_too_few(source, entries)
+                with _files_put_into(report) as sheets:
+                    _write_report(sheets, entries, squares)
+                    orders = _write_dataset(fresh, section, entries, squares, memory)
+            shutil.rmtree(unkept, ignore_errors=True)
+        if memory:
+            for split, order in orders.items():
+                remember_order(memory, split, order)
     kept = sum(entry.kept for entry in entries)
     return DatasetRef(out.as_posix(), digest_of(out), kept)
 
 
+def _alone(memory: Path | None, stack: ExitStack) -> Iterator[Event]:
+    """Hold a memory until the stack is left; while another run holds it this one waits, and says so."""
+    if memory is None:
+        return
+    memory.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(memory / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield Noted(f"another run curates with {memory}; this one goes on when it ends")
+        lock.acquire()
+    stack.callback(lock.release)
+
+
 def _listed(source: Path) -> Listing:
-    remedy = "set `curate.source` to a folder of images"
+    remedy = "set `curate.source` to a folder of images (or an archive, or a Parquet file)"
     if not source.exists():
         raise CurationError(f"{source}: there is no such folder; {remedy}")
-    if not source.is_dir():
+    if not source.is_dir() and not is_archive(source.name) and not is_table(source.name):
         raise CurationError(f"{source}: this is a file, not a folder; {remedy}")
     listing = list_images(source)
     if not listing.candidates:
-        what = ", ".join(f"{count} {suffix}" for suffix, count in listing.others.items())
+        what = ", ".join([*(f"{count} {suffix}" for suffix, count in listing.others.items()), *listing.notes])
         held = f"it holds other files: {what}" if what else "it is empty"
-        raise CurationError(f"{source}: no image files in it; {held}. Images end in {', '.join(sorted(SUFFIXES))}; {remedy}")
+        raise CurationError(
+            f"{source}: no image files in it; {held}. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}; {remedy}"
+        )
     return listing
 
 
@@ -103,30 +135,38 @@ def _notes(listing: Listing) -> Iterator[Event]:
         yield Noted(f"passed over files that are not images: {what}")
 
 
-def _examine_all(
-    section: CurateSection, source: Path, candidates: Sequence[Candidate], squares: Pixels
-) -> Generator[Event, None, list[Examined]]:
-    """Examine every file on all processors (Pillow decodes outside Python's lock); squares go to their rows."""
-    look = partial(examine, source, filters=section.filters, size=section.image_size, background=section.background)
-    done: list[Examined] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(candidates), BATCH):
-            with warnings.catch_warnings():  # Pillow's warnings of odd files; `decode` cannot hold them back in threads
-                warnings.simplefilter("ignore")
-                batch = list(pool.map(look, candidates[start : start + BATCH]))
-            for one in batch:
-                if one.square is not None:
-                    squares[len(done)] = one.square
-                done.append(replace(one, square=None))
-                if one.reason:
-                    yield ImageRejected(one.candidate.path, one.reason, one.detail)
-            yield Progressed("reading", len(done), len(candidates))
-    return done
+def _after_choices(examined: Sequence[Examined], choices: Sequence[Choice]) -> Generator[Event, None, list[Examined]]:
+    """What a person dropped is rejected, what a person keeps goes past the filters (if it could be decoded)."""
+    word, used, found = Word(choices), set[Choice](), []
+    for one in examined:
+        choice = word.on(one.candidate.path, one.digest)
+        if choice is not None:
+            used.add(choice)
+            if choice.choice == "drop":
+                one = replace(one, reason="dropped", detail=choice.reason or "on the keep/drop list")
+                yield ImageRejected(one.candidate.path, one.reason, one.detail)
+            elif one.fingerprint is not None:
+                one = replace(one, reason="", detail="")
+        found.append(one)
+    idle = [choice for choice in choices if choice not in used]
+    if idle:
+        yield Noted(f"the keep/drop list names {len(idle)} images that are not here: {idle[0].path or idle[0].sha256}, ...")
+    return found
 
 
-def _duplicates(examined: Sequence[Examined], settings: DuplicateSettings) -> list[Duplicate]:
-    """Among the images that passed every filter."""
-    return find_duplicates([one.fingerprint for one in examined if one.fingerprint and not one.reason], settings)
+def _duplicates(examined: Sequence[Examined], settings: DuplicateSettings, choices: Sequence[Choice]) -> list[Duplicate]:
+    """Among the images that passed every filter; those a person keeps come first and are not rejected."""
+    word = Word(choices)
+    prints, kept = [], set()
+    for one in examined:
+        if one.fingerprint is None or one.reason:
+            continue
+        if word.on(one.candidate.path, one.digest):
+            kept.add(one.candidate.path)
+            prints.append(replace(one.fingerprint, resolution=FIRST_PLACE))
+        else:
+            prints.append(one.fingerprint)
+    return [one for one in find_duplicates(prints, settings) if one.path not in kept]
 
 
 def _refuse_too_few(source: Path, entries: Sequence[ledger.Entry]) -> None:
@@ -145,23 +185,29 @@ def _refuse_too_few(source: Path, entries: Sequence[ledger.Entry]) -> None:
     )
 
 
-def _write_dataset(folder: Path, section: CurateSection, entries: Sequence[ledger.Entry], squares: Pixels) -> None:
-    names = ledger.label_names(entries)
+def _write_dataset(
+    folder: Path, section: CurateSection, entries: Sequence[ledger.Entry], squares: Rows, memory: Path | None
+) -> dict[str, list[str]]:
+    """Returns the order in which images first came, by split, to remember."""
+    names, orders = ledger.label_names(entries), {}
     for split in SPLITS:
         rows = [index for index, entry in enumerate(entries) if entry.kept and entry.split == split]
         labels = np.array([names.index(entries[row].label) for row in rows], np.int64)
-        paths = tuple(entries[row].path for row in rows)
-        write_split(folder, split, ImageSet(np.asarray(squares[rows]), labels, names, paths))
+        paths, captions = tuple(entries[row].path for row in rows), tuple(entries[row].caption for row in rows)
+        pixels = squares.only(np.array(rows, np.int64))
+        numbers, orders[split] = first_come(memory, split, [entries[row].digest for row in rows])
+        write_split(folder, split, ImageSet(cast(Pixels, pixels), labels, names, paths, captions), numbers)
     ledger.write_manifest(folder / "manifest.parquet", entries, [one.kind for one in section.filters])
     about = {"image_size": section.image_size, "labels": list(names), **ledger.summary(entries)}
     ledger.write_json(folder / "dataset.json", about)
+    return orders
 
 
-def _write_report(folder: Path, entries: Sequence[ledger.Entry], squares: Pixels) -> None:
+def _write_report(folder: Path, entries: Sequence[ledger.Entry], squares: Rows) -> None:
     ledger.write_json(folder / "metrics.json", ledger.summary(entries))
     ledger.write_classes(folder / "classes.csv", entries)
-    pictures.rejected_sheet(entries, squares).save(folder / "rejected.png")
-    pictures.duplicates_sheet(entries, squares).save(folder / "duplicates.png")
+    pictures.rejected_sheet(entries, cast(Pixels, squares)).save(folder / "rejected.png")
+    pictures.duplicates_sheet(entries, cast(Pixels, squares)).save(folder / "duplicates.png")
 
 
 @contextmanager

@@ -2,27 +2,32 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from posixpath import splitext
 
 from PIL import Image
 
+from darkroom.curation.decoding import SUFFIXES, Picture, UnreadableImage, decoded
 from darkroom.curation.duplicates import Fingerprint, difference_hash, perceptual_hash, small_picture
-from darkroom.curation.filters import Filter, Verdict, sharpness
+from darkroom.curation.filters import ORIGINAL_SIZE, Filter, Verdict, sharpness
+from darkroom.curation.opening import MOST_BYTES, Opened, bytes_of
 from darkroom.curation.reading import Candidate
-from darkroom.images import Pixels, UnreadableImage, decode, to_square
+from darkroom.images import Pixels, to_square
 
-VIEW_SIDE = 512  # longest side, in pixels, of the copy that hashes are taken from: decoding dominates, not they
+VIEW_SIDE = 256  # longest side, in pixels, of the copy that hashes are taken from: decoding dominates, not they
+SPARE = 2  # a JPEG is decoded at a reduced size only where that is still this many times what is needed
 
 
 @dataclass(frozen=True, slots=True)
-class Examined:
-    """What was found. `reason` is "" if the image passes; `square` and `fingerprint` are None if it was not decoded."""
+class Look:
+    """What the bytes of a file show, whatever its name. `reason` is "" if the image passes every filter; `square` and
+    `fingerprint` (whose path is "") are None if it was not decoded; width and height are the file's own, upright."""
 
-    candidate: Candidate
-    digest: str
     width: int
     height: int
+    format: str
+    note: str
     scores: dict[str, float]
     reason: str
     detail: str
@@ -30,48 +35,103 @@ class Examined:
     fingerprint: Fingerprint | None
 
 
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """A candidate and what was found; as in `Look`. `digest` is "" where the bytes could not be read."""
+
+    candidate: Candidate
+    digest: str
+    width: int
+    height: int
+    note: str
+    scores: dict[str, float]
+    reason: str
+    detail: str
+    square: Pixels | None
+    fingerprint: Fingerprint | None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How to look: `size` is the side of the square in pixels, `background` lies under transparent pixels."""
+
+    filters: tuple[Filter, ...]
+    size: int
+    background: tuple[int, int, int]
+
+
 def examine(
     folder: Path, candidate: Candidate, filters: Sequence[Filter], size: int, background: tuple[int, int, int]
 ) -> Examined:
-    """Examine one file; `size` is the side of the square in pixels. A bad file is told in the result, never raised."""
-    digest = ""
+    """Examine one file, in this process. A bad file is told in the result, never raised."""
     try:
-        content = _read(folder / candidate.path)
-        digest = hashlib.sha256(content).hexdigest()
-        image = decode(content, background)
+        opened = bytes_of(folder, candidate)
     except UnreadableImage as error:
-        return Examined(candidate, digest, 0, 0, {}, error.reason, str(error), None, None)
-    verdicts: dict[str, Verdict] = {one.kind: one.judge(image) for one in filters}
-    reason = next((kind for kind, verdict in verdicts.items() if not verdict.keep), "")
-    detail = verdicts[reason].detail if reason else ""
-    scores = {kind: verdict.score for kind, verdict in verdicts.items()}
-    fingerprint = _fingerprint(candidate.path, digest, image, len(content))
-    return Examined(candidate, digest, image.width, image.height, scores, reason, detail, to_square(image, size), fingerprint)
+        return as_examined(candidate, "", unread(error.reason, str(error)))
+    return as_examined(candidate, opened.digest, look_at(opened, Way(tuple(filters), size, background)))
 
 
-def _read(file: Path) -> bytes:
-    if file.exists() and not file.is_file():
-        raise UnreadableImage("unreadable", "not a regular file")
+def as_examined(candidate: Candidate, digest: str, look: Look) -> Examined:
+    """A look at the bytes of a candidate, with its name."""
+    named = look.fingerprint and replace(look.fingerprint, path=candidate.path, file_digest=digest)
+    note = "; ".join(filter(None, [_misnamed(candidate.path, look.format), look.note]))
+    return Examined(candidate, digest, look.width, look.height, note, look.scores, look.reason, look.detail, look.square, named)
+
+
+def unread(reason: str, detail: str) -> Look:
+    """Of a file that was not decoded."""
+    return Look(0, 0, "", "", {}, reason, detail, None, None)
+
+
+def look_at(opened: Opened, way: Way) -> Look:
+    """Decode and judge. A bad file is told in the result, never raised."""
+    if opened.content is None:
+        return unread("too_large", f"a file of more than {MOST_BYTES:,} bytes")
     try:
-        return file.read_bytes()
-    except OSError as error:
-        raise UnreadableImage("unreadable", f"{type(error).__name__}: {error.strerror}") from None
+        picture = decoded(opened.content, way.background, (SPARE * VIEW_SIDE, SPARE * way.size))
+    except UnreadableImage as error:
+        return unread(error.reason, str(error))
+    picture.image.info = {ORIGINAL_SIZE: (picture.width, picture.height)}
+    verdicts: dict[str, Verdict] = {one.kind: one.judge(picture.image) for one in way.filters}
+    reason = next((kind for kind, verdict in verdicts.items() if not verdict.keep), "")
+    return Look(
+        width=picture.width,
+        height=picture.height,
+        format=picture.format,
+        note=picture.note,
+        scores={kind: float(verdict.score) for kind, verdict in verdicts.items()},
+        reason=reason,
+        detail=verdicts[reason].detail if reason else "",
+        square=to_square(picture.image, way.size),
+        fingerprint=_fingerprint(picture, opened),
+    )
 
 
-def _fingerprint(path: str, digest: str, image: Image.Image, size_in_bytes: int) -> Fingerprint:
-    pixels = hashlib.sha256(f"{image.width} {image.height} ".encode() + image.tobytes()).hexdigest()
+def _misnamed(path: str, kind: str) -> str:
+    suffix = splitext(path)[1].lower()
+    right = not kind or not suffix or suffix in SUFFIXES[kind]
+    return "" if right else f"a {kind} whose name ends in {suffix}"
+
+
+def _fingerprint(picture: Picture, opened: Opened) -> Fingerprint:
+    """The pixel digest is of the image as decoded here: of a large JPEG, at the reduced size that the settings call for.
+
+    Equal pixels have equal digests if they came from files of one kind; a large JPEG saved anew as PNG is told by its hashes.
+    """
+    image = picture.image
+    pixels = hashlib.sha256(f"{picture.width} {picture.height} ".encode() + image.tobytes()).hexdigest()
     view = image
     if max(image.size) > VIEW_SIDE:
         view = image.copy()
         view.thumbnail((VIEW_SIDE, VIEW_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
     return Fingerprint(
-        path=path,
-        file_digest=digest,
+        path="",
+        file_digest=opened.digest,
         pixel_digest=pixels,
         perceptual_hash=perceptual_hash(view),
         difference_hash=difference_hash(view),
         small=small_picture(view),
-        resolution=image.width * image.height,
+        resolution=picture.width * picture.height,
         sharpness=sharpness(view),
-        bytes=size_in_bytes,
+        bytes=len(opened.content or b""),
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 from darkroom.sections import Section
 
 WORKING_SIDE = 128  # longest side, in pixels, at which sharpness and contrast are judged; smaller images stay as they are
+ORIGINAL_SIZE = "original size"  # in `Image.info`: width and height of a file that was decoded at a reduced size
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +30,9 @@ class SmallestSide(Section):
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the shorter side in pixels."""
-        side = min(image.size)
-        return Verdict(side, side >= self.least, f"{image.width} x {image.height} pixels; the shorter side is below {self.least}")
+        width, height = _size(image)
+        side = min(width, height)
+        return Verdict(side, side >= self.least, f"{width} x {height} pixels; the shorter side is below {self.least}")
 
 
 class AspectRatio(Section):
@@ -41,10 +43,9 @@ class AspectRatio(Section):
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the longer side in units of the shorter."""
-        ratio = max(image.size) / min(image.size)
-        return Verdict(
-            ratio, ratio <= self.most, f"{image.width} x {image.height} pixels: {ratio:.2f} to 1 is above {self.most:g}"
-        )
+        width, height = _size(image)
+        ratio = max(width, height) / min(width, height)
+        return Verdict(ratio, ratio <= self.most, f"{width} x {height} pixels: {ratio:.2f} to 1 is above {self.most:g}")
 
 
 class Sharpness(Section):
@@ -73,6 +74,11 @@ class Contrast(Section):
         """Score: the standard deviation of grey levels."""
         score = float(_grey(image).std())
         return Verdict(score, score >= self.least, f"grey levels vary by {score:.1f}, below {self.least:g}")
+
+
+def _size(image: Image.Image) -> tuple[int, int]:
+    found: tuple[int, int] = image.info.get(ORIGINAL_SIZE, image.size)
+    return found
 
 
 def sharpness(image: Image.Image) -> float:

@@ -33,6 +33,7 @@ class Entry:
     duplicate_of: str
     split: str
     row: int
+    note: str = ""
 
     @property
     def kept(self) -> bool:
@@ -46,10 +47,14 @@ def entries_of(examined: Sequence[Examined], duplicates: Sequence[Duplicate], se
     entries = [_entry(one, copies.get(one.candidate.path)) for one in examined]
     kept = [index for index, entry in enumerate(entries) if entry.kept]
     rows: Counter[str] = Counter()
-    for index, split in zip(kept, split_all([entries[index].digest for index in kept], settings), strict=True):
+    for index, split in zip(kept, _splits([entries[index] for index in kept], settings), strict=True):
         entries[index] = replace(entries[index], split=split, row=rows[split])
         rows[split] += 1
     return tuple(entries)
+
+
+def _splits(kept: Sequence[Entry], settings: SplitSettings) -> list[str]:
+    return split_all([entry.digest for entry in kept], [entry.label for entry in kept], settings)
 
 
 def _entry(one: Examined, copy: Duplicate | None) -> Entry:
@@ -66,6 +71,7 @@ def _entry(one: Examined, copy: Duplicate | None) -> Entry:
         duplicate_of=copy.of if copy else "",
         split="",
         row=-1,
+        note=one.note,
     )
 
 
@@ -107,10 +113,11 @@ def write_manifest(file: Path, entries: Sequence[Entry], kinds: Sequence[str]) -
         "duplicate_of": pa.array([entry.duplicate_of for entry in entries], pa.string()),
         "split": pa.array([entry.split for entry in entries], pa.string()),
         "row": pa.array([entry.row for entry in entries], pa.int32()),
+        "note": pa.array([entry.note for entry in entries], pa.string()),
     }
     for kind in kinds:
         columns[f"score_{kind}"] = pa.array([entry.scores.get(kind) for entry in entries], pa.float64())
-    pq.write_table(pa.table(columns), file)
+    pq.write_table(pa.table(columns), file, compression="zstd")
 
 
 def write_classes(file: Path, entries: Sequence[Entry]) -> None:

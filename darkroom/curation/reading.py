@@ -1,27 +1,48 @@
-"""What a folder of images holds: candidate files with label and caption. Only captions and metadata are opened."""
+"""What a source holds: candidate images with label, caption and where their bytes lie. Images themselves are not opened.
 
-import json
+A source is a folder tree, an archive (.zip, .tar, .tar.gz, ...), a Parquet file, or a folder that holds such files: shards of
+WebDataset, a Hugging Face imagefolder, a download. Nothing is unpacked: members are read where they lie.
+"""
+
 import os
-from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from posixpath import basename, dirname, splitext
 from typing import Any
 
-from darkroom.images import SUFFIXES
+from darkroom.curation import metadata
+from darkroom.curation.decoding import HEAD, IMAGE_SUFFIXES, kind_of
 
-METADATA = "metadata.jsonl"
-KNOWN = frozenset({"CREDITS.txt", "planted.json", "sample.json", METADATA, "README.md", "Thumbs.db", "desktop.ini"})
-SKIPPED_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
+KNOWN = frozenset({"CREDITS.txt", "planted.json", "sample.json", "README.md", "Thumbs.db", "desktop.ini", *metadata.FILES})
+HIDDEN = frozenset({"__MACOSX", "__pycache__"})
+SPLIT_NAMES = frozenset({"train", "training", "test", "testing", "validation", "valid", "val", "dev"})  # as on Hugging Face
+MOST_NOTES = 20  # of one kind of oddity, such as broken lines: a source of a million has a million
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file in a folder or an archive. `path` is relative to the source, with `/`, and always text; `place` is what
+    `opening.bytes_of` finds the bytes by. `content`: all of a text, the first bytes of what may be an image; None if not read.
+    """
+
+    path: str
+    stamp: str
+    place: tuple[str, ...] | tuple[str, str, int, int]
+    size: int
+    content: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A file whose name says it is an image. `path` is relative to the folder, with `/`."""
+    """A file that is taken for an image. `stamp` is equal only while its bytes are surely the same ("" for never)."""
 
     path: str
     label: str
     caption: str | None
+    stamp: str = ""
+    place: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,84 +54,129 @@ class Listing:
     notes: tuple[str, ...]
 
 
-def list_images(folder: Path) -> Listing:
-    """Walk a folder. Each first-level sub-folder is a label ("" for files at the top), however deep a file lies in it.
+@dataclass
+class Findings:
+    """What is gathered while a source is walked."""
 
-    Captions come from a `metadata.jsonl` in the file's folder (Hugging Face ImageFolder: `file_name`, and `text` or
-    `caption`, and `label`, which goes before the folder's name), otherwise from a text file of the same stem. Hidden
-    files are passed over; links to folders are followed once.
+    candidates: list[Candidate] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+    rows: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # of metadata, by path
+    named: dict[str, set[str]] = field(default_factory=dict)  # metadata file -> paths it names, that were not met so far
+    splits: set[str] = field(default_factory=set)  # split names passed over
+
+
+def list_images(source: Path) -> Listing:
+    """Everything that is taken for an image, by its name or, where that says nothing, by its first bytes.
+
+    Label: from metadata (`metadata.jsonl`, `metadata.csv`, a sidecar, a column), else the first sub-folder ("" at the top),
+    where a first folder named like a split (train, test, ...) does not count. Caption: from metadata, else a text file of the
+    same stem. Hidden files are passed over; links to folders are followed once. Raises OSError for a source that is not there.
     """
-    candidates: list[Candidate] = []
-    others: Counter[str] = Counter()
-    notes: list[str] = []
-    for place, names in _folders(folder):
-        images = [name for name in names if Path(name).suffix.lower() in SUFFIXES]
-        rows = _metadata(folder, place, notes) if METADATA in names else {}
-        missing = sorted(set(rows) - set(images))
-        if missing:
-            notes.append(f"{(place / METADATA).as_posix()}: names {len(missing)} files that are not there: {missing[0]}, ...")
-        stems = {Path(name).stem for name in images}
-        captions = {Path(name).stem: name for name in names if name.lower().endswith(".txt") and Path(name).stem in stems}
-        for name in images:
-            row = rows.get(name, {})
-            label = str(row["label"]) if row.get("label") is not None else (place.parts[0] if place.parts else "")
-            caption = row.get("text", row.get("caption"))
-            if caption is None and Path(name).stem in captions:
-                caption = _caption(folder, place / captions[Path(name).stem], notes)
-            candidates.append(Candidate((place / name).as_posix(), label, None if caption is None else str(caption)))
-        rest = set(names) - set(images) - set(captions.values()) - KNOWN
-        others.update(Path(name).suffix.lower() or "no suffix" for name in rest)
-    return Listing(tuple(sorted(candidates, key=lambda one: one.path)), dict(sorted(others.items())), tuple(notes))
+    from darkroom.curation.archives import is_archive, members
+    from darkroom.curation.parquet import is_table, rows
+    from darkroom.curation.walking import files_of, found_at, read_small
+
+    findings = Findings()
+    if source.is_dir():
+        batches: Iterable[tuple[str, list[Found]]] = files_of(source, findings.notes)
+    else:
+        batches = [("", [found_at(source, source.name)])]
+    top = source if source.is_dir() else source.parent
+    for place, files in batches:
+        packed = [one for one in files if is_archive(one.path) or is_table(one.path)]
+        names = {one.path for one in packed}
+        _take(findings, place, [one for one in files if one.path not in names], lambda one: read_small(top, one))
+        for one in packed:
+            if is_table(one.path):
+                findings.candidates += rows(top, one, label_of(place, findings.splits), findings.notes)
+            else:
+                inside = "" if not source.is_dir() else one.path + "/"
+                _take_members(findings, place, inside, members(top, one, inside, findings.notes))
+    return _listing(findings)
 
 
-def _folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Folders below and including `folder`, relative to it, with their visible files. Links back up are left."""
-    inside = folder.resolve()
-    seen = {inside}
-    waiting = [Path()]
-    while waiting:
-        place = waiting.pop()
-        names = []
-        with os.scandir(folder / place) as entries:
-            for entry in sorted(entries, key=lambda one: one.name):
-                if entry.name.startswith("."):
-                    continue
-                if not entry.is_dir():
-                    names.append(entry.name)
-                elif entry.name not in SKIPPED_FOLDERS and _is_new(Path(entry.path), entry.is_symlink(), inside, seen):
-                    waiting.append(place / entry.name)
-        yield place, names
+def _take_members(findings: Findings, place: str, inside: str, files: Iterable[Found]) -> None:
+    """Members of one archive, by folder, parents first. A folder that merely wraps sub-folders does not count as a label."""
+    folders: defaultdict[str, list[Found]] = defaultdict(list)
+    for one in files:
+        folders[dirname(one.path.removeprefix(inside))].append(one)
+    with_images = [name for name, found in folders.items() if any(_looks_like_image(one) for one in found)]
+    tops = {name.split("/")[0] for name in with_images}
+    wrapped = len(tops) == 1 and all("/" in name for name in with_images)
+    for name in sorted(folders):
+        below = name.partition("/")[2] if wrapped else name
+        where = "/".join(part for part in (place, below) if part)
+        _take(findings, where, folders[name], lambda one: one.content)
 
 
-def _is_new(path: Path, is_link: bool, inside: Path, seen: set[Path]) -> bool:
-    """A linked folder counts once, and not at all where the walk meets it under its own name or it holds the walk."""
-    if not is_link:
-        return True
-    target = path.resolve()
-    if target in seen or target.is_relative_to(inside) or inside.is_relative_to(target):
-        return False
-    seen.add(target)
-    return True
+def _looks_like_image(one: Found) -> bool:
+    return splitext(one.path)[1].lower() in IMAGE_SUFFIXES or bool(one.content and kind_of(one.content[:HEAD]))
 
 
-def _metadata(folder: Path, place: Path, notes: list[str]) -> dict[str, dict[str, Any]]:
-    """Rows of a metadata.jsonl by file name. A line that is not such a row is noted and passed over."""
-    rows: dict[str, dict[str, Any]] = {}
-    content = (folder / place / METADATA).read_bytes().decode("utf-8", errors="replace")
-    for number, line in enumerate(content.splitlines(), start=1):
-        if not line.strip():
+def _take(findings: Findings, place: str, files: Sequence[Found], read: Any) -> None:
+    """The files of one folder: images become candidates, texts are read for what they say, the rest is counted."""
+    for one in files:
+        if basename(one.path) in metadata.FILES:
+            above = dirname(one.path)
+            found = metadata.rows_of(one.path, read(one) or b"", findings.notes)
+            by_path = {f"{above}/{name}" if above else name: row for name, row in found.items()}
+            findings.rows |= by_path
+            findings.named[one.path] = set(by_path)
+    images = {one.path: one for one in files if splitext(one.path)[1].lower() in IMAGE_SUFFIXES}
+    stems = {splitext(path)[0] for path in images}
+    texts: defaultdict[str, dict[str, Found]] = defaultdict(dict)
+    for one in files:
+        stem, suffix = splitext(one.path)
+        if one.path in images or basename(one.path) in KNOWN:
             continue
-        try:
-            row = json.loads(line)
-            rows[row["file_name"]] = row
-        except (ValueError, TypeError, KeyError):
-            notes.append(f"{(place / METADATA).as_posix()}, line {number}: no JSON object with `file_name`; passed over")
-    return rows
+        if suffix.lower() in metadata.SIDECARS and stem in stems:
+            texts[stem][one.path] = one
+        elif kind_of((read(replace(one, size=HEAD)) or b"")[:HEAD]):  # no name of an image, but the bytes of one
+            images[one.path] = one
+        else:
+            findings.others[suffix.lower() or "no suffix"] += 1
+    label = label_of(place, findings.splits) if images else ""
+    for path, one in images.items():
+        beside = {name: read(text) or b"" for name, text in texts.get(splitext(path)[0], {}).items()}
+        row = {**metadata.from_sidecars(beside, findings.notes), **findings.rows.get(path, {})}
+        told = metadata.label_in(row)
+        candidate = Candidate(path, label if told is None else told, metadata.caption_in(row), one.stamp, one.place)
+        findings.candidates.append(candidate)
 
 
-def _caption(folder: Path, file: Path, notes: list[str]) -> str | None:
+def label_of(place: str, splits: set[str]) -> str:
+    """The first folder of a place; a first one named like a split is passed over and put into `splits`."""
+    first, _, rest = place.partition("/")
+    if first.lower() not in SPLIT_NAMES:
+        return first
+    splits.add(first)
+    return rest.partition("/")[0]
+
+
+def _listing(findings: Findings) -> Listing:
+    candidates = sorted(findings.candidates, key=lambda one: one.path)
+    for index in range(1, len(candidates)):  # an archive may hold a name twice
+        if candidates[index].path == candidates[index - 1].path:
+            candidates[index] = replace(candidates[index], path=f"{candidates[index].path}#{index}")
+    paths = {one.path for one in candidates} if findings.named else set()
+    notes = findings.notes[:MOST_NOTES]
+    if len(findings.notes) > MOST_NOTES:
+        notes.append(f"{len(findings.notes) - MOST_NOTES:,} more notes like these")
+    for name, named in sorted(findings.named.items()):
+        missing = sorted(named - paths)
+        if missing:
+            notes.append(f"{name}: names {len(missing)} files that are not there: {missing[0]}, ...")
+    if findings.splits:
+        found = ", ".join(sorted(findings.splits))
+        notes.append(f"top folders named like splits are no labels, and Darkroom splits by itself: {found}")
+    return Listing(tuple(candidates), dict(sorted(findings.others.items())), tuple(notes))
+
+
+def as_text(name: str) -> str:
+    """A file name that may not be UTF-8 (Python holds its bytes as lone surrogates) as text that can be written anywhere."""
     try:
-        return (folder / file).read_text(encoding="utf-8").strip() or None
-    except (OSError, UnicodeDecodeError) as error:
-        notes.append(f"{file.as_posix()}: not a readable caption ({type(error).__name__}); passed over")
-        return None
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", errors="backslashreplace")
+    return name

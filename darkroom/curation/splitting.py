@@ -1,5 +1,6 @@
 """Which split an image belongs to: a pure function of its own content, so that new images never move old ones."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 from pydantic import Field, model_validator
@@ -28,22 +29,35 @@ def split_of(digest: str, settings: SplitSettings) -> str:
     return "validation" if place < settings.test + settings.validation else "train"
 
 
-def split_all(digests: Sequence[str], settings: SplitSettings) -> list[str]:
-    """The split of each image. Of three images or more, no split is empty unless its fraction is 0.
+def split_all(digests: Sequence[str], labels: Sequence[str], settings: SplitSettings) -> list[str]:
+    """The split of each image. As content decides alone, every label has its share in each split, but for chance.
 
-    In a small set chance may leave a split empty: then the image with the lowest place in the fullest split moves there
-    (for training, the highest). Only such an image may move back, when the set grows and fills that split.
+    Where chance leaves a label without training images, or (of three images or more) a split empty, an image is lent: to
+    training the one with the highest place of its label, to another split the one with the lowest place in the fullest split.
+    Only a lent image may move back, when the set grows.
     """
     splits = [split_of(digest, settings) for digest in digests]
+    lowest_first = sorted(range(len(digests)), key=lambda index: (_place(digests[index]), digests[index]))
+    highest = {labels[index]: index for index in lowest_first}  # of each label, the last one
+    taught = {label for label, split in zip(labels, splits, strict=True) if split == "train"}
+    lent = {highest[label] for label in set(labels) - taught}
+    for index in lent:
+        splits[index] = "train"
     if len(digests) < 3:
         return splits
-    lowest_first = sorted(range(len(digests)), key=lambda index: (_place(digests[index]), digests[index]))
-    for split, fraction in (("test", settings.test), ("validation", settings.validation), ("train", 1.0)):
+    for split, fraction in (("test", settings.test), ("validation", settings.validation)):
         if fraction > 0 and split not in splits:
-            fullest = max(sorted(set(splits)), key=splits.count)
-            order = reversed(lowest_first) if split == "train" else iter(lowest_first)
-            splits[next(index for index in order if splits[index] == fullest)] = split
+            _lend(split, splits, lowest_first, labels)
     return splits
+
+
+def _lend(split: str, splits: list[str], lowest_first: Sequence[int], labels: Sequence[str]) -> None:
+    """Fill an empty split with an image of the fullest one; from training, rather one whose label keeps another there."""
+    fullest = max(sorted(set(splits)), key=splits.count)
+    can_go = [index for index in lowest_first if splits[index] == fullest]
+    taught = Counter(labels[index] for index, one in enumerate(splits) if one == "train")
+    spare = [index for index in can_go if fullest != "train" or taught[labels[index]] > 1]
+    splits[(spare or can_go)[0]] = split
 
 
 def _place(digest: str) -> float:

@@ -1,117 +1,21 @@
-"""Decoding to sRGB, numbers to the model and back, contact sheets, splits on disk."""
+"""Squares, numbers to the model and back, contact sheets, splits on disk."""
 
-from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image
 
-from darkroom import images
 from darkroom.images import (
     ImageSet,
-    UnreadableImage,
+    Rows,
     contact_sheet,
-    decode,
     read_split,
     to_model,
     to_pixels,
     to_square,
     write_split,
 )
-
-
-def encoded(image: Image.Image, kind: str = "PNG", **settings: Any) -> bytes:
-    content = BytesIO()
-    image.save(content, kind, **settings)
-    return content.getvalue()
-
-
-def colour_of(content: bytes, background: tuple[int, int, int] = (255, 255, 255)) -> tuple[int, ...]:
-    decoded = decode(content, background)
-    assert decoded.mode == "RGB"
-    return decoded.getpixel((0, 0))  # type: ignore[return-value]
-
-
-@pytest.mark.parametrize(
-    ("image", "expected"),
-    [
-        (Image.new("L", (4, 4), 77), (77, 77, 77)),
-        (Image.new("1", (4, 4), 1), (255, 255, 255)),
-        (Image.new("LA", (4, 4), (0, 0)), (10, 20, 30)),
-        (Image.new("RGBA", (4, 4), (200, 100, 0, 0)), (10, 20, 30)),
-        (Image.new("RGBA", (4, 4), (110, 120, 130, 128)), (60, 70, 80)),
-    ],
-    ids=["grey", "one bit", "clear grey", "clear", "half clear"],
-)
-def test_every_mode_becomes_rgb(image: Image.Image, expected: tuple[int, ...]) -> None:
-    assert colour_of(encoded(image), (10, 20, 30)) == pytest.approx(expected, abs=1)
-
-
-def test_sixteen_bits_become_eight() -> None:
-    every = np.arange(256, dtype=np.uint16).reshape(16, 16)
-    decoded = np.asarray(decode(encoded(Image.fromarray(every * 257))))
-    assert (decoded == every[:, :, None]).all()
-
-
-def test_a_transparent_colour_is_background() -> None:
-    palette = Image.new("P", (4, 4), 1)
-    palette.putpalette([0, 0, 0, 200, 0, 0])
-    assert colour_of(encoded(palette), (10, 20, 30)) == (200, 0, 0)
-    assert colour_of(encoded(palette, transparency=1), (10, 20, 30)) == (10, 20, 30)
-    assert colour_of(encoded(Image.new("RGB", (4, 4), (9, 9, 9)), transparency=(9, 9, 9)), (10, 20, 30)) == (10, 20, 30)
-
-
-def test_the_first_frame_of_an_animation() -> None:
-    frames = [Image.new("RGB", (4, 4), colour) for colour in ((255, 0, 0), (0, 255, 0))]
-    assert colour_of(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])) == pytest.approx((255, 0, 0), abs=2)
-
-
-def test_a_colour_profile_is_followed_and_a_damaged_one_ignored() -> None:
-    picture = Image.new("RGB", (4, 4), (50, 120, 200))
-    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = srgb.replace(b"rXYZ", b"temp").replace(b"gXYZ", b"rXYZ").replace(b"temp", b"gXYZ")  # red means green
-    assert colour_of(encoded(picture, icc_profile=swapped)) == pytest.approx((120, 50, 200), abs=1)
-    assert colour_of(encoded(picture, icc_profile=srgb)) == pytest.approx((50, 120, 200), abs=1)
-    assert colour_of(encoded(picture, icc_profile=b"no profile")) == (50, 120, 200)
-
-
-@pytest.mark.parametrize(("turn", "expected"), [(3, "down"), (6, "right"), (8, "left")])
-def test_pictures_are_upright(turn: int, expected: str) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    picture = np.zeros((8, 8, 3), np.uint8)
-    picture[:4] = 255  # white above
-    upright = np.asarray(decode(encoded(Image.fromarray(picture), exif=exif)))
-    halves = {"down": upright[4:], "right": upright[:, 4:], "left": upright[:, :4]}
-    assert halves[expected].min() == 255
-
-
-@pytest.mark.parametrize(
-    ("content", "reason"),
-    [
-        (b"", "empty"),
-        (b"MZ not an image", "not_an_image"),
-        (b"%PDF-1.7", "not_an_image"),
-        (b"\x89PNG\r\n\x1a\n", "truncated|not_an_image"),
-    ],
-)
-def test_what_is_no_image_says_why(content: bytes, reason: str) -> None:
-    with pytest.raises(UnreadableImage) as error:
-        decode(content)
-    assert error.value.reason in reason.split("|")
-    assert str(error.value)
-
-
-def test_images_too_large_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    content = encoded(Image.new("RGB", (20, 20)))
-    monkeypatch.setattr(images, "MOST_PIXELS", 399)
-    with pytest.raises(UnreadableImage, match="20 x 20 pixels") as error:
-        decode(content)
-    assert error.value.reason == "too_large"
-    monkeypatch.setattr(images, "MOST_PIXELS", 400)
-    decode(content)
 
 
 def test_the_middle_square() -> None:
@@ -164,6 +68,6 @@ def test_a_split_survives_the_disk(tmp_path: Path) -> None:
     assert (read.pixels == whole.pixels).all()
     assert (read.labels == whole.labels).all() and read.labels.dtype == np.int64
     assert (read.names, read.paths, read.size, len(read)) == (whole.names, whole.paths, 4, 5)
-    assert isinstance(read.pixels, np.memmap)
+    assert isinstance(read.pixels, Rows)
     with pytest.raises(FileNotFoundError):
         read_split(tmp_path, "test")

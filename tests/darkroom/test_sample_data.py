@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from darkroom.curation.curate import CurateSection, curate
+from darkroom.curation.decoding import UnreadableImage, decode
 from darkroom.events import Event, Noted
-from darkroom.images import UnreadableImage, decode
 from darkroom.refs import digest_of
 from darkroom.sample_data import KINDS, SampleData, SampleDataError, make_sample_data, planted_and_caught
 
@@ -109,6 +109,7 @@ def test_curation_catches_all_that_was_planted_and_nothing_else(tmp_path: Path) 
     section = CurateSection.model_validate(
         {
             "source": "images",
+            "choices": "choices.yaml",
             "image_size": 32,
             "background": (255, 255, 255),
             "filters": [{"kind": "sharpness", "least": 40.0}],

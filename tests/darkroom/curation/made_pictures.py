@@ -24,6 +24,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **settings: Any) -> bytes:
 def section_with(**changes: Any) -> CurateSection:
     settings: dict[str, Any] = {
         "source": "images",
+        "choices": "choices.yaml",
         "image_size": 32,
         "background": (255, 255, 255),
         "filters": [
@@ -36,3 +37,11 @@ def section_with(**changes: Any) -> CurateSection:
         "split": {"validation": 0.15, "test": 0.15},
     }
     return CurateSection.model_validate(settings | changes)
+
+
+def photograph(seed: int, width: int = 200, height: int = 160) -> Image.Image:
+    """Smooth colours and fine grain, as a camera sees them."""
+    chance = np.random.default_rng(seed)
+    smooth = Image.fromarray(chance.integers(0, 256, (12, 15, 3), np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    grain = chance.normal(0, 3, (height, width, 1))
+    return Image.fromarray((np.asarray(smooth) + grain).clip(0, 255).astype(np.uint8))

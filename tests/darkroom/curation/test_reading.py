@@ -33,13 +33,13 @@ def test_captions_come_from_text_files_and_from_metadata(tmp_path: Path) -> None
 
 
 def test_other_files_are_counted_and_hidden_or_known_ones_are_not(tmp_path: Path) -> None:
-    for name in ("a.png", "notes.txt", "b.heic", "README", "CREDITS.txt", "planted.json", ".hidden.png", "._a.png"):
+    for name in ("a.png", "notes.txt", "b.psd", "README", "CREDITS.txt", "planted.json", ".hidden.png", "._a.png"):
         (tmp_path / name).touch()
     (tmp_path / ".cache").mkdir()
     (tmp_path / ".cache/x.png").touch()
     listing = list_images(tmp_path)
     assert [one.path for one in listing.candidates] == ["a.png"]
-    assert listing.others == {".heic": 1, ".txt": 1, "no suffix": 1}
+    assert listing.others == {".psd": 1, ".txt": 1, "no suffix": 1}
 
 
 def test_links_in_a_circle_end_and_outside_folders_are_read_once(tmp_path: Path) -> None:

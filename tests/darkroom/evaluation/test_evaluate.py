@@ -142,7 +142,7 @@ def test_a_model_is_measured_against_its_focus(place: Path) -> None:
 def test_floor_is_of_unseen_images_against_training_images(place: Path) -> None:
     """With n as large as both sets allow nothing is left to chance: the floor can be computed by hand."""
     train = painted(0, [index % 2 for index in range(80)])
-    (place / "data").joinpath("train.npy").unlink()
+    (place / "data").joinpath("train.json").unlink()
     labels = [1] * 16
     write_split(place / "data", "train", ImageSet(train[1:33:2], np.array(labels), NAMES, ("x",) * 16))
     run(place, good())

@@ -1,0 +1,125 @@
+"""Members of .zip and .tar archives (plain or compressed): listed and read where they lie, never unpacked to a path."""
+
+import bz2
+import gzip
+import lzma
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from posixpath import basename, splitext
+from typing import IO, Any
+
+from darkroom.curation import metadata
+from darkroom.curation.decoding import HEAD, IMAGE_SUFFIXES
+from darkroom.curation.reading import HIDDEN, Found, as_text
+from darkroom.curation.walking import METADATA_BYTES
+
+ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
+OPENERS: dict[str, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+MOST_RATIO, LEAST_LIMIT = 200, 2**30  # an archive may unpack to 200 times its size, or 1 GiB: beyond it is a bomb
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, lzma.LZMAError, NotImplementedError, RuntimeError, ValueError)
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file's name says so."""
+    return name.lower().endswith((*ZIPS, *TARS))
+
+
+def members(top: Path, archive: Found, inside: str, notes: list[str]) -> Iterator[Found]:
+    """Regular, visible members; their paths are `inside` and the member's name. A damaged archive ends early, with a note."""
+    file = top / str(archive.place[0])
+    try:
+        yield from (_zipped if archive.path.lower().endswith(ZIPS) else _tarred)(file, archive, inside, notes)
+    except DAMAGED as error:
+        notes.append(f"{archive.path}: a damaged archive ({type(error).__name__}: {error}); what lies beyond is left out")
+
+
+def _zipped(file: Path, archive: Found, inside: str, notes: list[str]) -> Iterator[Found]:
+    with zipfile.ZipFile(file) as opened:
+        for index, info in enumerate(opened.infolist()):
+            name = _name(info.filename)
+            if info.is_dir() or not name:
+                continue
+            most = _bytes_to_read(name)
+            content = None
+            if most and not info.flag_bits & 1:  # 1: encrypted
+                with opened.open(info) as member:
+                    content = member.read(most)
+            place = (str(archive.place[0]), "zip", index, info.file_size)
+            yield Found(inside + name, f"{archive.stamp} {index}", place, info.file_size, content)
+
+
+def _tarred(file: Path, archive: Found, inside: str, notes: list[str]) -> Iterator[Found]:
+    limit = max(LEAST_LIMIT, MOST_RATIO * archive.size)
+    with _stream(file) as stream, tarfile.open(fileobj=stream, mode="r:", errorlevel=0) as opened:
+        for member in opened:
+            opened.members = []  # type: ignore[attr-defined]  # else tarfile remembers each: there may be a million
+            if member.offset_data + member.size > limit:
+                notes.append(f"{archive.path}: unpacks to more than {MOST_RATIO} times its size; what lies beyond is left out")
+                return
+            name = _name(member.name)
+            if not name or not member.isreg() or member.issparse():
+                if member.issparse() or member.islnk() or member.issym():
+                    notes.append(f"{archive.path}: {as_text(member.name)} is a link or sparse; passed over")
+                continue
+            most = _bytes_to_read(name)
+            content = None
+            if most:
+                stream.seek(member.offset_data)
+                content = stream.read(min(most, member.size))
+            place = (str(archive.place[0]), "tar", member.offset_data, member.size)
+            yield Found(inside + name, f"{archive.stamp} {member.offset_data}", place, member.size, content)
+
+
+def _name(name: str) -> str:
+    """A member's name as a path below the archive, though nothing is written there; "" for what is hidden."""
+    parts = [part for part in as_text(name).replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    hidden = any(part.startswith(".") or part in HIDDEN for part in parts)
+    return "" if hidden else "/".join(parts)
+
+
+def _bytes_to_read(name: str) -> int:
+    """How much of a member is read while listing: of text all that may be, of an unknown file what tells its kind."""
+    if basename(name) in metadata.FILES:
+        return METADATA_BYTES
+    suffix = splitext(name)[1].lower()
+    if suffix in IMAGE_SUFFIXES:
+        return 0
+    return metadata.MOST_BYTES if suffix in metadata.SIDECARS else HEAD
+
+
+def _stream(file: Path) -> IO[bytes]:
+    """The plain bytes of a tar, compressed or not: by its first bytes, as its name may be wrong."""
+    with file.open("rb") as plain:
+        head = plain.read(6)
+    magic = {b"\x1f\x8b": "gz", b"BZ": "bz2", b"\xfd7": "xz"}.get(head[:2])
+    opened: Any = OPENERS[magic](file, "rb") if magic else file.open("rb")
+    return opened
+
+
+@lru_cache(maxsize=4)
+def _open_zip(file: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
+    return zipfile.ZipFile(file)
+
+
+@lru_cache(maxsize=4)
+def _open_tar(file: Path, stamp: tuple[int, int]) -> IO[bytes]:
+    return _stream(file)
+
+
+def read_member(file: Path, kind: str, where: int, size: int) -> bytes:
+    """Bytes of a member, as `members` placed it. A compressed tar is read onwards: go through it in order. Raises DAMAGED."""
+    status = file.stat()
+    stamp = (status.st_size, status.st_mtime_ns)
+    if kind == "zip":
+        opened = _open_zip(file, stamp)
+        with opened.open(opened.infolist()[where]) as member:
+            return member.read(size)
+    stream = _open_tar(file, stamp)
+    stream.seek(where)
+    content = stream.read(size)
+    if len(content) < size:
+        raise EOFError("the archive ends within this file")
+    return content

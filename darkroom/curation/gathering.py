@@ -1,0 +1,77 @@
+"""Looks at every file of a source: those that earlier runs took are remembered, the others are taken by workers."""
+
+import os
+import time
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from darkroom.curation.examining import Examined, Look, Way, as_examined
+from darkroom.curation.memory import FLEETING, Memory
+from darkroom.curation.reading import Candidate
+from darkroom.curation.workers import MOST_SECONDS, Errand, examined
+from darkroom.events import Event, ImageRejected, Noted, Progressed
+from darkroom.images import Rows
+
+REPORTED = 64  # files read between two reports of progress
+KEEP_SECONDS = 2.0  # of work that a killed run may lose
+
+
+def gather(
+    top: Path, candidates: Sequence[Candidate], way: Way, memory: Memory, workers: int = 0
+) -> Generator[Event, None, tuple[list[Examined], Rows]]:
+    """What was found of each candidate (without squares), and the squares, row by row.
+
+    `top`: folder that places start from; `workers`: how many processes, as many as there are processors if 0.
+    """
+    digests = [memory.digest_of(one.path, one.stamp) or "" for one in candidates]
+    unknown = [index for index, digest in enumerate(digests) if not digest]
+    if len(unknown) < len(candidates):
+        yield Noted(f"{len(candidates) - len(unknown):,} of {len(candidates):,} files are unchanged and not read again")
+    fleeting = yield from _look(top, candidates, unknown, way, memory, digests, workers or len(os.sched_getaffinity(0)))
+    memory.keep()
+
+    pictures, found = memory.pictures(), []
+    records = np.full(len(candidates), -1, np.int64)
+    for index, candidate in enumerate(candidates):
+        look = fleeting.get(index)
+        if look is None:
+            records[index], look = memory.look(digests[index], pictures)
+        found.append(as_examined(candidate, digests[index], look))
+        if look.reason:
+            yield ImageRejected(candidate.path, look.reason, look.detail)
+    return found, Rows([pictures["square"]], np.zeros(len(candidates), np.int32), records, way.size)
+
+
+def _look(
+    top: Path,
+    candidates: Sequence[Candidate],
+    unknown: list[int],
+    way: Way,
+    memory: Memory,
+    digests: list[str],
+    workers: int,
+) -> Generator[Event, None, dict[int, Look]]:
+    """Have the unknown ones looked at, remember what was seen and put their digests into `digests`.
+
+    Returns what is not to be remembered, because it lies outside the bytes of the files.
+    """
+    unknown.sort(key=lambda index: candidates[index].place)  # members of an archive are read as they lie in it
+    fleeting: dict[int, Look] = {}
+    kept = time.monotonic()
+    errand = Errand(top, way, memory.database, MOST_SECONDS)
+    for done, (index, answer) in enumerate(examined(errand, candidates, unknown, workers), start=1):
+        digests[index] = answer.digest
+        if answer.look is not None and answer.look.reason in FLEETING:
+            fleeting[index] = answer.look
+        else:
+            if answer.look is not None and not memory.has(answer.digest):
+                memory.add_look(answer.digest, answer.look)
+            memory.add_file(candidates[index].path, answer.stamp, answer.digest)
+        if time.monotonic() > kept + KEEP_SECONDS:
+            memory.keep()
+            kept = time.monotonic()
+        if done % REPORTED == 0 or done == len(unknown):
+            yield Progressed("reading", done, len(unknown))
+    return fleeting

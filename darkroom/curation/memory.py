@@ -1,0 +1,203 @@
+"""What earlier runs saw: files known by their stamps, looks known by the content of files. Lies outside a stage's outputs.
+
+`looks.db` (SQLite) holds stamp and digest of each path and what the bytes of each digest showed; `pictures` holds the arrays of
+each look, records of equal length, appended and memory-mapped. A record is on the disk before the row that points to it is, so
+whatever ends a run, what is believed later is whole. Only what the bytes of a file show is kept: a file that could not be
+read, or was too slow, is tried again.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from darkroom.curation.duplicates import Fingerprint
+from darkroom.curation.examining import Look
+
+FLEETING = frozenset({"unreadable", "changing", "too_slow", "crashed"})  # reasons that lie outside the bytes of a file
+KEPT = 2  # memories: of the way to look used now, and of the one before
+TABLES = """
+    CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS looks (digest BLOB PRIMARY KEY, record INTEGER NOT NULL, facts TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class Known:
+    """Whether the look at a content is remembered, for a worker to ask. Nothing is, where there is no memory."""
+
+    def __init__(self, database: Path | None) -> None:
+        uri = database and f"{database.absolute().as_uri()}?mode=ro"
+        self._looks = sqlite3.connect(uri, uri=True) if uri else None
+
+    def __contains__(self, digest: str) -> bool:
+        if self._looks is None:
+            return False
+        return self._looks.execute("SELECT 1 FROM looks WHERE digest = ?", (bytes.fromhex(digest),)).fetchone() is not None
+
+
+class Memory:
+    """In `folder`; squares have sides of `size` pixels. Opened by one run at a time."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        self.database = folder / "looks.db"
+        self.record = np.dtype([*_arrays_of_fingerprint(), ("square", np.uint8, (size, size, 3))])
+        self._rows = sqlite3.connect(self.database, isolation_level=None)
+        self._rows.execute("PRAGMA journal_mode = WAL")
+        self._rows.execute("PRAGMA synchronous = NORMAL")
+        self._rows.executescript(TABLES)
+        self.count: int = self._rows.execute("SELECT coalesce(max(record), -1) + 1 FROM looks").fetchone()[0]
+        self._file = (folder / "pictures").open("a+b")
+        if os.fstat(self._file.fileno()).st_size < self.count * self.record.itemsize:
+            raise sqlite3.DatabaseError("records are missing")
+        self._file.truncate(self.count * self.record.itemsize)  # what a killed run wrote and did not point to
+        self._rows.execute("BEGIN")
+
+    def close(self) -> None:
+        """Keep what is not kept yet."""
+        try:
+            self.keep()
+        finally:
+            self._rows.close()
+            self._file.close()
+
+    def keep(self) -> None:
+        """Bring what was added to the disk. Raises OSError where there is no room."""
+        self._file.flush()
+        os.fdatasync(self._file.fileno())
+        try:
+            self._rows.execute("COMMIT")
+            self._rows.execute("BEGIN")
+        except sqlite3.OperationalError as error:
+            raise OSError(errno.ENOSPC, f"the memory of curation could not be written: {error}", str(self.database)) from None
+
+    def digest_of(self, path: str, stamp: str) -> str | None:
+        """The digest of an unchanged file whose content is known; None otherwise."""
+        if not stamp:
+            return None
+        query = "SELECT digest FROM files JOIN looks USING (digest) WHERE path = ? AND stamp = ?"
+        row = self._rows.execute(query, (path, stamp)).fetchone()
+        return row and row[0].hex()
+
+    def add_file(self, path: str, stamp: str, digest: str) -> None:
+        """Remember what a file held."""
+        if stamp and digest:
+            self._rows.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (path, stamp, bytes.fromhex(digest)))
+
+    def add_look(self, digest: str, look: Look) -> None:
+        """Remember what a content showed. Raises OSError where there is no room."""
+        record = -1
+        if look.fingerprint is not None:
+            whole = np.zeros((), self.record)
+            whole["square"] = look.square
+            for name, *_ in _arrays_of_fingerprint():
+                whole[name] = getattr(look.fingerprint, name)
+            self._file.write(whole.tobytes())
+            record, self.count = self.count, self.count + 1
+        self._rows.execute("INSERT INTO looks VALUES (?, ?, ?)", (bytes.fromhex(digest), record, _as_text(look)))
+
+    def has(self, digest: str) -> bool:
+        """Whether the look at a content is remembered."""
+        query = "SELECT 1 FROM looks WHERE digest = ?"
+        return self._rows.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
+
+    def pictures(self) -> NDArray[Any]:
+        """All records, memory-mapped."""
+        self._file.flush()
+        if not self.count:
+            return np.zeros(0, self.record)
+        return np.memmap(self._file, self.record, mode="r", shape=(self.count,)).view(np.ndarray)
+
+    def look(self, digest: str, pictures: NDArray[Any]) -> tuple[int, Look]:
+        """Its record's number (-1 for none) and what a known content showed, without the square."""
+        query = "SELECT record, facts FROM looks WHERE digest = ?"
+        record, facts = self._rows.execute(query, (bytes.fromhex(digest),)).fetchone()
+        return record, _as_look(facts, pictures[record] if record >= 0 else None)
+
+
+def _arrays_of_fingerprint() -> list[tuple[str, Any, tuple[int, ...]]]:
+    """Names, types and shapes of what in a fingerprint is an array: kept as records, the rest as text."""
+    return [("small", np.uint8, (32, 32, 3))]
+
+
+def _as_text(look: Look) -> str:
+    facts = {field.name: getattr(look, field.name) for field in fields(Look) if field.name not in ("square", "fingerprint")}
+    if look.fingerprint is not None:
+        arrays = {name for name, *_ in _arrays_of_fingerprint()}
+        facts["fingerprint"] = {name: value for name, value in asdict(look.fingerprint).items() if name not in arrays}
+    return json.dumps(facts, ensure_ascii=False)
+
+
+def _as_look(facts: str, arrays: Any) -> Look:
+    read = json.loads(facts)
+    printed = read.pop("fingerprint", None)
+    if printed is not None:
+        printed = Fingerprint(**printed, **{name: arrays[name] for name, *_ in _arrays_of_fingerprint()})
+    return Look(**read, square=None, fingerprint=printed)
+
+
+@contextmanager
+def opened(root: Path, key: str, size: int) -> Iterator[Memory]:
+    """The memory below `root` of looks taken in one way, which `key` stands for. A damaged one is begun anew.
+
+    Those of the two ways used last are kept. The caller holds a lock, so that no other run uses it.
+    """
+    folder = root / key
+    folder.mkdir(parents=True, exist_ok=True)
+    others = sorted((one for one in root.iterdir() if one.is_dir() and one != folder), key=lambda one: one.stat().st_mtime_ns)
+    for other in others[: -(KEPT - 1)]:
+        shutil.rmtree(other)
+    try:
+        memory = Memory(folder, size)
+    except sqlite3.DatabaseError:
+        shutil.rmtree(folder)
+        folder.mkdir()
+        memory = Memory(folder, size)
+    try:
+        yield memory
+    finally:
+        memory.close()
+        os.utime(folder)
+
+
+def key_of(*settings: str) -> str:
+    """What stands for a way to look: settings, the code of this room, and the versions of what decodes."""
+    whole = hashlib.sha256(json.dumps([*settings, PIL.__version__, np.__version__]).encode())
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        whole.update(file.read_bytes())
+    return whole.hexdigest()[:16]
+
+
+def first_come(root: Path | None, split: str, digests: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The number of each image of a split, in the order in which images first came; and that order, to remember.
+
+    New ones are numbered by digest. Without a memory all are new.
+    """
+    file = root and root / f"order-{split}.txt"
+    order = file.read_text(encoding="ascii").split() if file and file.exists() else []
+    seen: Counter[str] = Counter()
+    names = []
+    for digest in digests:  # a person may keep several files of one content
+        seen[digest] += 1
+        names.append(digest if seen[digest] == 1 else f"{digest}#{seen[digest]}")
+    order += sorted(set(names) - set(order))
+    number = {name: place for place, name in enumerate(order)}
+    return [number[name] for name in names], order
+
+
+def remember_order(root: Path, split: str, order: Sequence[str]) -> None:
+    """Keep what `first_come` gave, once the data set is in place."""
+    fresh = root / f"order-{split}.partial"
+    fresh.write_text("".join(f"{name}\n" for name in order), encoding="ascii")
+    fresh.replace(root / f"order-{split}.txt")

@@ -1,0 +1,94 @@
+"""What text beside images says of them: metadata.jsonl, metadata.csv, sidecars (.txt, .json, .cls). Oddities are noted."""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from io import StringIO
+from typing import Any
+
+FILES = frozenset({"metadata.jsonl", "metadata.csv"})
+SIDECARS = (".txt", ".json", ".cls")  # of the same stem as an image
+MOST_BYTES = 64 * 1024  # of a sidecar: a longer text is no caption
+CAPTIONS = ("text", "caption", "captions", "prompt")  # names that data sets give to the column of captions,
+LABELS = ("label", "labels", "class", "class_name", "cls")  # and to that of labels
+FILE_NAME = "file_name"
+
+
+def rows_of(name: str, content: bytes, notes: list[str]) -> dict[str, Mapping[str, Any]]:
+    """Rows of a metadata file by `file_name`, as Hugging Face's ImageFolder reads them; `name` is for the notes."""
+    text = content.decode("utf-8-sig", errors="replace")
+    parsed = _from_csv(name, text, notes) if name.endswith(".csv") else _from_json_lines(name, text, notes)
+    rows = {str(row[FILE_NAME]).replace("\\", "/"): row for row in parsed}
+    unknown = unknown_columns({column for row in rows.values() for column in row})
+    if unknown:
+        notes.append(f"{name}: columns not used: {', '.join(unknown)}")
+    return rows
+
+
+def unknown_columns(columns: Iterable[str]) -> list[str]:
+    """Those that mean nothing here, sorted."""
+    return sorted(set(map(str, columns)) - {FILE_NAME, *CAPTIONS, *LABELS})
+
+
+def label_in(row: Mapping[str, Any]) -> str | None:
+    """The label that a row gives, as text; None where it gives none."""
+    return next((str(row[name]) for name in LABELS if row.get(name) not in (None, "")), None)
+
+
+def caption_in(row: Mapping[str, Any]) -> str | None:
+    """The caption that a row gives (of a list, the first); None where it gives none."""
+    for name in CAPTIONS:
+        value = row.get(name)
+        if isinstance(value, list | tuple):
+            value = next(iter(value), None)
+        if value not in (None, ""):
+            return str(value).strip() or None
+    return None
+
+
+def _from_json_lines(name: str, text: str, notes: list[str]) -> Iterator[Mapping[str, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):  # not splitlines: JSON may hold other line separators
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if isinstance(row, dict) and isinstance(row.get(FILE_NAME), str):
+            yield row
+        else:
+            notes.append(f"{name}, line {number}: no JSON object with `file_name`; passed over")
+
+
+def _from_csv(name: str, text: str, notes: list[str]) -> Iterator[Mapping[str, Any]]:
+    table = csv.DictReader(StringIO(text, newline=""))
+    try:
+        if FILE_NAME not in (table.fieldnames or ()):
+            notes.append(f"{name}: no column `file_name`; passed over")
+            return
+        for row in table:
+            if row[FILE_NAME] and None not in row:
+                yield row
+            else:
+                notes.append(f"{name}, line {table.line_num}: does not fit the columns; passed over")
+    except csv.Error as error:
+        notes.append(f"{name}, line {table.line_num}: {error}; what follows is passed over")
+
+
+def from_sidecars(sidecars: Mapping[str, bytes], notes: list[str]) -> dict[str, Any]:
+    """A row made of the sidecars of one image: name of the sidecar -> content. A .txt gives the caption before a .json does."""
+    row: dict[str, Any] = {}
+    for name, content in sorted(sidecars.items()):  # .cls, .json, .txt
+        try:
+            text = content.decode("utf-8-sig").strip()
+            if name.lower().endswith(".txt"):
+                row["text"] = text
+            elif name.lower().endswith(".cls"):
+                row["label"] = text
+            else:
+                parsed = json.loads(text)
+                row |= parsed if isinstance(parsed, dict) else {}
+        except (ValueError, RecursionError) as error:
+            kind = "JSON" if name.lower().endswith(".json") else "UTF-8 text"
+            notes.append(f"{name}: not readable as {kind} ({type(error).__name__}); passed over")
+    return row
