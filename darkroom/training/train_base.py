@@ -16,11 +16,13 @@ from darkroom.randomness import WEIGHTS, torch_seed
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.training.loop import Course
 from darkroom.training.session import Places, run_course
+from darkroom.training.start import WEIGHTS_FOLDER, Start
 
 
 class TrainBaseSection(Course):
     """Settings of the training from scratch."""
 
+    start: Start
     network: Network
     preconditioning: Preconditioning
     drawing: Annotated[Drawing, Field(description="how images are drawn from the model")]
@@ -49,4 +51,6 @@ def train_base(section: TrainBaseSection, places: Places) -> Generator[Event, No
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(section.seed, WEIGHTS))
         model = build(card)
+    card = section.start.begin(places.checkpoints.parents[1] / WEIGHTS_FOLDER, model, card)
+    section = section.model_copy(update={"images": section.start.images(section.images)})
     return (yield from run_course(model, card, section, images, held_out, places))

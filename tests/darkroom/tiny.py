@@ -26,6 +26,7 @@ DRAWING = {
     "guidance": 1.0,
 }
 SETTINGS: dict[str, Any] = {
+    "start": {"kind": "scratch"},
     "seed": 3,
     "device": "cpu",
     "network": NETWORK,
