@@ -8,7 +8,7 @@ CHANGED = "darkroom.data.changed"
 
 
 def serve(flows: Sequence[Any], workspace: Path, settings: dict[str, Any], schedule: str) -> None:
-    """Serve flows as deployments of a workspace until interrupted. The flow `retraining` also follows the event and the cron line.
+    """Serve flows as deployments of a workspace until interrupted; `retraining` also follows the event and the cron line.
 
     Runs that were under way when an earlier server of flows died are put back: they go on from their checkpoints.
     """
@@ -85,7 +85,7 @@ def put_back(names: Sequence[str]) -> list[str]:
                 {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING]}}}
             )
             for run in client.read_flow_runs(flow_run_filter=wanted):
-                state = Scheduled(message="its process ended; it goes on from its last checkpoint")
+                state: Any = Scheduled(message="its process ended; it goes on from its last checkpoint")
                 client.set_flow_run_state(run.id, state, force=True)
                 lost.append(run.name)
     return lost

@@ -96,7 +96,7 @@ def copies(rows: Sequence[Row], sha256: str) -> set[str]:
 
 
 def forget(workspace: Path, choices: str, name: str, digests: Sequence[str], reason: str) -> list[Version]:
-    """Put images on the drop list `choices` and mark the versions trained on them or on copies. Returns those versions, oldest first."""
+    """Put images on the drop list `choices`; mark the versions trained on them or on copies. Returns these, oldest first."""
     today, who = datetime.now(UTC).date(), machine.person()
     rows = [Choice(sha256=one, choice="drop", reason=reason, date=today, by=who) for one in digests]
     add_choices(workspace / choices, rows)

@@ -32,7 +32,8 @@ class ServerError(RuntimeError):
 def prefect_api(tell: Callable[[str], None], port: int | None = None) -> str:
     """The address of the Prefect API to use: PREFECT_API_URL where set, else the local server's, started if need be.
 
-    On `port` exactly, where one is given (0: any that is free); else on the usual one, or any that is free. Raises ServerError. Sets PREFECT_API_URL for this process: call it before anything imports prefect.
+    On `port` exactly, where one is given (0: any that is free); else on the usual one, or any that is free. Sets
+    PREFECT_API_URL for this process: call it before anything imports prefect. Raises ServerError.
     """
     machine.set_quiet()
     given = machine.setting("PREFECT_API_URL")

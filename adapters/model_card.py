@@ -30,7 +30,8 @@ def _data(counts: Mapping[str, Any], settings: Mapping[str, Any], identities: Ma
         "## Data\n\n"
         f"- {counts['kept']:,} images kept of {counts['files']:,} (rejected: {rejected}), at {counts['image_size']} pixels\n"
         f"- labels: {', '.join(label or '(none)' for label in counts['labels'])}\n"
-        f"- data version (DVC): `{identities.get('data.md5', '')}`; every image with its digest: `manifest.parquet` beside this card\n"
+        f"- data version (DVC): `{identities.get('data.md5', '')}`\n"
+        "- every image with its digest: `manifest.parquet` beside this card\n"
         f"- licence: {settings['register']['licence']}"
     )
 
@@ -39,8 +40,8 @@ def _scores(scores: Scores) -> str:
     rows = ["## Scores\n", "| score | value | interval | real against real | n |", "|---|---|---|---|---|"]
     for name, one in scores.items():
         interval = f"{one['low']:.4g} to {one['high']:.4g}" if "low" in one and "high" in one else ""
-        floor = f"{one['floor']:.4g}" if "floor" in one else ""
-        rows.append(f"| {name} | {one['value']:.4g} | {interval} | {floor} | {one.get('n', '')} |")
+        real = f"{one['floor']:.4g}" if "floor" in one else ""
+        rows.append(f"| {name} | {one['value']:.4g} | {interval} | {real} | {one.get('n', '')} |")
     if "copied_share" in scores:
         copied, floor = scores["copied_share"]["value"], scores["copied_share"].get("floor", 0.0)
         verdict = (

@@ -51,7 +51,7 @@ class Teller:
 
 
 def show_picture(key: str, path: Path, description: str) -> None:
-    """A picture, on a page of its own: Prefect's image artifacts fetch an address, and the UI may not reach this machine's files."""
+    """A picture, on a page: Prefect's image artifacts fetch an address, and the UI may not reach this machine's files."""
     show_page(key, embedded(path, description), description)
 
 

@@ -78,7 +78,7 @@ def _move(workspace: Path, version: Version, champion: Version | None, decision:
 
 
 def noticed(workspace: Path, name: str) -> tuple[Version, str] | None:
-    """A champion that was moved by other means than these, such as the MLflow UI: recorded once. Returns it, and the one before."""
+    """A champion moved by other means than these, such as the MLflow UI: recorded once. Returns it and the one before."""
     with _moving(workspace):
         champion = version_at(workspace, name, CHAMPION)
         known = [move for move in moves(workspace) if move.model == name]

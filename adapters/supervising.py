@@ -1,4 +1,4 @@
-"""Several programs kept running as one: started, their lines shown with their names, started again when they end, ended together."""
+"""Several programs run as one: their lines shown with their names, started again when they end, ended together."""
 
 import ctypes
 import os
@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from adapters import machine
@@ -89,10 +90,8 @@ def _end(part: Part) -> None:
     if part.process is None:
         return
     _signal(part, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         part.process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        pass
     _signal(part, signal.SIGKILL)
     part.process.wait()
 

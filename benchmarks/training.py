@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.turns import SETTINGS, TURNS, in_turns, seconds
 from darkroom.augmentation import AugmentSection, Recipe
 from darkroom.networks.denoiser import Condition, Denoiser
-from darkroom.training.loop import as_batch
+from darkroom.training.batches import as_batch
 from darkroom.training.loss import denoising_loss
 from darkroom.training.train_base import TrainBaseSection
 

@@ -54,7 +54,7 @@ def _forget(words: Words) -> None:
         words,
         "forget",
         "take images out for good, and mark the versions that were trained on them",
-        "darkroom forget photos/one.jpg --reason 'its owner asked'\n  darkroom forget photos/one.jpg --reason 'its owner asked' --retrain",
+        "darkroom forget photos/one.jpg --reason 'its owner asked'\n  darkroom forget a.png --reason 'no licence' --retrain",
     )
     made.add_argument("images", nargs="+", type=Path, metavar="FILE", help="files, or their SHA-256 where they are gone already")
     made.add_argument("--reason", required=True, metavar="TEXT", help="why; kept in choices.yaml")

@@ -1,10 +1,10 @@
 """What happened: the frozen records that a step yields. The library tells; the caller shows, stores or sends."""
 
 import json
-from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,33 @@ class StepTaken(Event):
 
 @dataclass(frozen=True, slots=True)
 class HeldOutMeasured(Event):
-    """Loss of the averaged weights on held-out images with fixed noise."""
+    """Loss of the averaged weights on held-out images with fixed noise; `bands` by how much noise there was."""
 
     images_seen: int
     loss: float
+    bands: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SpikeUndone(Event):
+    """A batch's `loss` was far above the `usual`: training went back, cut its learning rate, and leaves out these `images`."""
+
+    images_seen: int
+    loss: float
+    usual: float
+    back_to: int  # images seen
+    rate_left: float  # share of the learning rate that is left
+    images: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TroubleFound(Event):
+    """The history of a training shows a `kind` of trouble; `change` is the remedy, ready for its section of params.yaml."""
+
+    images_seen: int
+    kind: str
+    text: str
+    change: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

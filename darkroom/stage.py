@@ -1,8 +1,11 @@
 """What the command of every stage does: read its own section of params.yaml, run the step, show and keep what it tells."""
 
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +18,40 @@ from darkroom.events import (
     SamplesDrawn,
     ScoreMeasured,
     SnapshotSaved,
+    SpikeUndone,
     StepTaken,
+    TroubleFound,
     kept,
 )
 from darkroom.sections import AnySection, read_section
 
 EVENTS = Path(".darkroom/events")
 CHECKPOINTS = Path(".darkroom/checkpoints")
+
+
+class StoppedOnRequest(Exception):
+    """A step ended early because it was asked to, with its work so far saved. The text says where, and how it goes on."""
+
+
+@contextmanager
+def stop_asked() -> Iterator[Callable[[], bool]]:
+    """Whether to end (Ctrl-C or a termination signal came). The first time waits for the step to save; the next does not."""
+    asked = threading.Event()
+
+    def ask(number: int, frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be listened to
+        yield asked.is_set
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, listener in before.items():
+            signal.signal(number, listener)
 
 
 def sentence(event: Event) -> str:
@@ -41,6 +71,14 @@ def sentence(event: Event) -> str:
             )
         case HeldOutMeasured(images_seen, loss):
             return f"held-out loss {loss:.4f} at {images_seen:,} images seen"
+        case SpikeUndone():
+            return (
+                f"the loss spiked to {event.loss:.4g} from {event.usual:.4g} at {event.images_seen:,} images seen: back to "
+                f"{event.back_to:,}, learning rate cut to {event.rate_left:.0%}, batch left out: {', '.join(event.images)}"
+            )
+        case TroubleFound(_, kind, text, change):
+            settings = ", ".join(f"{name}: {value}" for name, value in change.items())
+            return f"{kind}: {text} (try {settings})"
         case SamplesDrawn(images_seen, path):
             return f"samples at {images_seen:,} images seen: {path}"
         case SnapshotSaved(images_seen, path):
@@ -91,4 +129,7 @@ def run_stage(
     except (ValueError, OSError) as error:
         print(f"[{name}] {error}", file=sys.stderr)
         return 1
+    except StoppedOnRequest as stopped:
+        print(f"[{name}] {stopped}", file=sys.stderr)
+        return 130
     return 0

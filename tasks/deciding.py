@@ -62,6 +62,6 @@ def _question(compared: Comparison) -> str:
     passed = "\n".join(f"- {one.gate}: {one.text}" for one in compared.found)
     champion = f"champion is version {compared.champion.number}" if compared.champion else "there is no champion yet"
     return (
-        f"**Make {compared.challenger.name} version {compared.challenger.number} the champion?** The {champion}. Every gate passed; the "
-        f"pictures of both are in this run's artifact `promotion`.\n\n{passed}"
+        f"**Make {compared.challenger.name} version {compared.challenger.number} the champion?** The {champion}. "
+        f"Every gate passed; the pictures of both are in this run's artifact `promotion`.\n\n{passed}"
     )

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from darkroom.finetuning.finetune import FinetuneSection, finetune
-from darkroom.stage import CHECKPOINTS, run_stage
+from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
+from darkroom.training.course import Conduct
 from darkroom.training.session import Places
 
 BASE = Path("models/base")
@@ -18,7 +19,8 @@ PLACES = Places(
 
 def main() -> int:
     """Fine-tune the base model of the workspace in the current folder."""
-    return run_stage("finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES))
+    with stop_asked() as stopping:
+        return run_stage("finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES, Conduct(stopping)))
 
 
 if __name__ == "__main__":

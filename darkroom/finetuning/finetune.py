@@ -12,8 +12,8 @@ from darkroom.events import Event
 from darkroom.images import read_split
 from darkroom.networks.saved import ModelError, device_named, load_model
 from darkroom.refs import WeightsRef, digest_of
-from darkroom.training.loop import Course
-from darkroom.training.session import Places, run_course
+from darkroom.training.course import UNSTEERED, Conduct, Course
+from darkroom.training.session import Places, Splits, run_course
 
 
 class FinetuneSection(Course):
@@ -22,7 +22,9 @@ class FinetuneSection(Course):
     focus: Annotated[list[str], Field(description="labels to fine-tune on; none means all")]
 
 
-def finetune(section: FinetuneSection, base: Path, places: Places) -> Generator[Event, None, WeightsRef]:
+def finetune(
+    section: FinetuneSection, base: Path, places: Places, conduct: Conduct = UNSTEERED
+) -> Generator[Event, None, WeightsRef]:
     """Fine-tune the model in `base` on the images of its focus. Raises TrainingStopped, ModelError, ValueError."""
     model, card = load_model(base, device_named(section.device))
     images = read_split(places.data, "train").only(section.focus)
@@ -47,4 +49,4 @@ def finetune(section: FinetuneSection, base: Path, places: Places) -> Generator[
             "parent_digest": digest_of(base),
         }
     )
-    return (yield from run_course(model.train().requires_grad_(True), tuned, section, images, held_out, places))
+    return (yield from run_course(model.train().requires_grad_(True), tuned, section, Splits(images, held_out), places, conduct))

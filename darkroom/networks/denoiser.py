@@ -62,7 +62,34 @@ class NoisePreconditioning(Section):
         return torch.ones_like(sigma), -sigma, (1 + sigma**2).rsqrt()
 
 
-Preconditioning = Annotated[EdmPreconditioning | FlowPreconditioning | NoisePreconditioning, Field(discriminator="kind")]
+class ImagePreconditioning(Section):
+    """The network sees the variance-preserving mixture and answers the image itself (Ho et al. 2020, section 3.2)."""
+
+    kind: Literal["image"]
+
+    def scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the noisy image kept, of the network's answer, of the network's input."""
+        return torch.zeros_like(sigma), torch.ones_like(sigma), (1 + sigma**2).rsqrt()
+
+
+class VelocityPreconditioning(Section):
+    """It sees the variance-preserving mixture and answers how that turns: cos noise - sin image (Salimans & Ho 2022, appendix D).
+
+    The same as `edm` of deviation 1, but for the sign of the answer.
+    """
+
+    kind: Literal["velocity"]
+
+    def scales(self, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the noisy image kept, of the network's answer, of the network's input."""
+        shrink = (1 + sigma**2).rsqrt()
+        return shrink**2, -sigma * shrink, shrink
+
+
+Preconditioning = Annotated[
+    EdmPreconditioning | FlowPreconditioning | NoisePreconditioning | ImagePreconditioning | VelocityPreconditioning,
+    Field(discriminator="kind"),
+]
 
 
 class DenoiserContract(Protocol):

@@ -1,10 +1,10 @@
 """A model on disk: a folder of `weights.safetensors` and `model.json`. Nothing in it is ever executed."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Self
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -12,23 +12,37 @@ from torch import Tensor
 from darkroom.networks.denoiser import Denoiser, Preconditioning
 from darkroom.networks.transformer import TransformerSettings
 from darkroom.noise import Schedule
+from darkroom.samplers import Sampler
 from darkroom.sections import Section
 
 Network = TransformerSettings
-SamplerName = Literal["euler", "heun"]
 
 
 class ModelError(ValueError):
     """A model folder that cannot be read. The text names the folder and what is wrong with it."""
 
 
+class GuidedLevels(Section):
+    """The noise levels at which guidance is applied; outside them the model is asked once."""
+
+    least: Annotated[float, Field(ge=0)]
+    most: PositiveFloat
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.least >= self.most:
+            raise ValueError(f"`least` ({self.least:g}) must be below `most` ({self.most:g})")
+        return self
+
+
 class Drawing(Section):
     """How images are drawn from a model when nobody says otherwise."""
 
-    sampler: SamplerName
+    sampler: Sampler
     schedule: Annotated[Schedule, Field(description="the noise levels that sampling visits")]
     steps: Annotated[int, Field(ge=1, le=1000, description="steps of the sampler")]
     guidance: Annotated[float, Field(ge=0, le=20, description="classifier-free guidance; 1 is none")]
+    guided_levels: GuidedLevels
 
 
 class ModelCard(Section):

@@ -14,6 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from darkroom.networks.denoiser import Condition
 from darkroom.sections import Section
@@ -83,6 +84,7 @@ class Transformer(nn.Module):
         self.patch, width, depth = settings.patch, settings.width, settings.depth
         tokens = (image_size // self.patch) ** 2
         self.image_size = image_size
+        self.recompute = False  # inner values of the blocks in the backward pass, in place of keeping them
         self.stem = nn.Conv2d(3, settings.detail, 3, padding=1)
         self.patch_in = nn.Linear(settings.detail * self.patch**2, width)
         self.position = nn.Parameter(0.02 * torch.randn(1, tokens, width))
@@ -110,12 +112,18 @@ class Transformer(nn.Module):
         waiting: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             opening = index < len(self.blocks) // 2
-            tokens = block(tokens, told, None if opening else waiting.pop())
+            tokens = self._through(block, tokens, told, None if opening else waiting.pop())
             if opening:
                 waiting.append(tokens)
         scale, shift = self.last_modulation(told)[:, None].chunk(2, dim=-1)
         drawn = self._from_patches(self.patch_out(_normed(tokens) * (1 + scale) + shift))
         return self._with_detail(drawn, detail, told)
+
+    def _through(self, block: nn.Module, *values: Tensor | None) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            return checkpoint(block, *values, use_reentrant=False)
+        answer: Tensor = block(*values)
+        return answer
 
     def _with_detail(self, drawn: Tensor, detail: Tensor, told: Tensor) -> Tensor:
         """What the tokens drew and what the stem saw, both [n, detail, s, s] -> [n, 3, s, s]"""

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from darkroom.stage import CHECKPOINTS, run_stage
+from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
+from darkroom.training.course import Conduct
 from darkroom.training.session import Places
 from darkroom.training.train_base import TrainBaseSection, train_base
 
@@ -17,7 +18,8 @@ PLACES = Places(
 
 def main() -> int:
     """Train the base model of the workspace in the current folder."""
-    return run_stage("train_base", TrainBaseSection, lambda section: train_base(section, PLACES))
+    with stop_asked() as stopping:
+        return run_stage("train_base", TrainBaseSection, lambda section: train_base(section, PLACES, Conduct(stopping)))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,94 +13,121 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import write_tensors
 from darkroom.refs import digest_of
 
 
 @dataclass(frozen=True)
 class Moment:
-    """One point of a training's history; `held_out` is None between its measurements."""
+    """One point of a training's history; `held_out` is None between its measurements, `bands` are its noise levels' thirds."""
 
     images_seen: int
     loss: float
     learning_rate: float
     held_out: float | None
+    bands: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
 class State:
     """What changes while training. Random numbers and data order are not here: `images_seen` determines them."""
 
-    model: nn.Module
-    averaged: nn.Module
+    model: Denoiser
+    averaged: Denoiser
+    weighting: nn.Module  # of the loss; it may be trained along
     optimiser: torch.optim.Optimizer
-    images_seen: int
-    history: list[Moment]
-    losses: list[float]  # of the batches since the last point of the history
+    images_seen: int = 0
+    history: list[Moment] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)  # of the batches since the last point of the history
+    recent: list[float] = field(default_factory=list)  # of the newest batches: what a spike is measured by
+    skipped: list[int] = field(default_factory=list)  # images seen before each batch that is left out
+    rate: float = 0.0  # learning rate of the newest batch
+    cut: float = 1.0  # what spikes left of the learning rate
+    pieces: int = 1  # of a batch, for memory's sake
+    recompute: bool = False  # inner values, for memory's sake
+    seconds: float = 0.0  # of wall clock
+
+
+MODULES = ("model", "averaged", "weighting")
+PLAIN = ("images_seen", "losses", "recent", "skipped", "rate", "cut", "pieces", "recompute", "seconds")
+OPTIMISER = "optimiser"
 
 
 def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
-    """Write a checkpoint beside the older ones and drop all but the newest `keep`. The JSON file comes last: it vouches.
+    """Write a checkpoint beside the older ones, drop all but the newest `keep` and the best. The JSON comes last: it vouches.
 
     Raises OSError, such as on a full disk; the older checkpoints are then as they were.
     """
     folder.mkdir(parents=True, exist_ok=True)
     name = folder / f"state-{state.images_seen:012d}"
-    tensors = {f"model/{key}": value for key, value in state.model.state_dict().items()}
-    tensors |= {f"averaged/{key}": value for key, value in state.averaged.state_dict().items()}
+    tensors = {f"{module}/{key}": value for module in MODULES for key, value in getattr(state, module).state_dict().items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{key}": value for key, value in moments.items()}
+        tensors |= {f"{OPTIMISER}/{index}/{key}": value for key, value in moments.items()}
     partial, vouching = name.with_suffix(".partial"), name.with_suffix(".json.partial")
     try:
         write_tensors(partial, tensors)
-        record = {
-            "images_seen": state.images_seen,
-            "sha256": digest_of(partial),
-            "history": [list(asdict(moment).values()) for moment in state.history],
-            "losses": state.losses,
-        }
+        record = {name: getattr(state, name) for name in PLAIN}
+        record |= {"sha256": digest_of(partial), "history": [asdict(moment) for moment in state.history]}
         _settle(partial, name.with_suffix(".safetensors"))
         vouching.write_text(json.dumps(record), encoding="utf-8")
         _settle(vouching, name.with_suffix(".json"))
     finally:
         for left in folder.glob("*.partial"):
             left.unlink()
-    for old in sorted(folder.glob("state-*.json"))[:-keep]:
+    saved = sorted(folder.glob("state-*.json"))
+    for old in set(saved[:-keep]) - {_best_of(folder, state)}:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return name.with_suffix(".safetensors")
+
+
+def _best_of(folder: Path, state: State) -> Path | None:
+    """The checkpoint at which the held-out loss was lowest, of those that lie at a measurement."""
+    measured = {moment.images_seen: moment.held_out for moment in state.history if moment.held_out is not None}
+    there = {seen: file for seen in measured if (file := folder / f"state-{seen:012d}.json").exists()}
+    return there[min(there, key=lambda seen: measured[seen] or 0.0)] if there else None
 
 
 def restore_newest(folder: Path, state: State) -> list[str]:
     """Set `state` to the newest good checkpoint below `folder`, if there is one. Returns a sentence for each damaged one."""
     damaged = []
     for vouching in sorted(folder.glob("state-*.json"), reverse=True):
-        weights = vouching.with_suffix(".safetensors")
         try:
-            record = json.loads(vouching.read_text(encoding="utf-8"))
-            if digest_of(weights) != record["sha256"]:
-                raise ValueError("its checksum does not match")
-            _restore(weights, record, state)
+            _restore(vouching, state)
         except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-            damaged.append(f"checkpoint {weights} is damaged ({error}) and is not used")
+            damaged.append(f"checkpoint {vouching.with_suffix('.safetensors')} is damaged ({error}) and is not used")
         else:
             break
     return damaged
 
 
-def _restore(weights: Path, record: dict[str, Any], state: State) -> None:
+def restore_best(folder: Path, state: State) -> bool:
+    """Set the averaged weights of `state` to those at the lowest held-out loss. Returns whether there is such a checkpoint."""
+    best = _best_of(folder, state)
+    if best is not None:
+        state.averaged.load_state_dict(_below("averaged/", load_file(best.with_suffix(".safetensors"))))
+    return best is not None
+
+
+def _restore(vouching: Path, state: State) -> None:
+    record: dict[str, Any] = json.loads(vouching.read_text(encoding="utf-8"))
+    weights = vouching.with_suffix(".safetensors")
+    if digest_of(weights) != record["sha256"]:
+        raise ValueError("its checksum does not match")
+    plain, history = {name: record[name] for name in PLAIN}, [Moment(**point) for point in record["history"]]
     tensors = load_file(weights)
-    state.model.load_state_dict(_below("model/", tensors))
-    state.averaged.load_state_dict(_below("averaged/", tensors))
+    for module in MODULES:
+        getattr(state, module).load_state_dict(_below(f"{module}/", tensors))
     moments: dict[int, dict[str, torch.Tensor]] = {}
-    for key, value in _below("optimiser/", tensors).items():
+    for key, value in _below(f"{OPTIMISER}/", tensors).items():
         index, _, name = key.partition("/")
         moments.setdefault(int(index), {})[name] = value
     whole = state.optimiser.state_dict()
     state.optimiser.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
-    state.images_seen = int(record["images_seen"])
-    state.history = [Moment(*point) for point in record["history"]]
-    state.losses = list(record["losses"])
+    state.history = history
+    for name, value in plain.items():
+        setattr(state, name, value)
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,6 +1,7 @@
 """The step that trains a model from scratch."""
 
 from collections.abc import Generator
+from pathlib import Path
 from typing import Annotated
 
 import numpy as np
@@ -10,12 +11,12 @@ from pydantic import Field
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event
 from darkroom.images import read_split
-from darkroom.networks.denoiser import Preconditioning
+from darkroom.networks.denoiser import Denoiser, Preconditioning
 from darkroom.networks.saved import Drawing, ModelCard, Network, build
 from darkroom.randomness import WEIGHTS, torch_seed
 from darkroom.refs import WeightsRef, digest_of
-from darkroom.training.loop import Course
-from darkroom.training.session import Places, run_course
+from darkroom.training.course import UNSTEERED, Conduct, Course
+from darkroom.training.session import Places, Splits, run_course
 from darkroom.training.start import WEIGHTS_FOLDER, Start
 
 
@@ -28,13 +29,29 @@ class TrainBaseSection(Course):
     drawing: Annotated[Drawing, Field(description="how images are drawn from the model")]
 
 
-def train_base(section: TrainBaseSection, places: Places) -> Generator[Event, None, WeightsRef]:
-    """Train a base model on the curated training images. Raises TrainingStopped, ModelError, ValueError."""
-    images, held_out = read_split(places.data, "train"), read_split(places.data, "validation")
-    if not len(images) or not len(held_out):
+def train_base(section: TrainBaseSection, places: Places, conduct: Conduct = UNSTEERED) -> Generator[Event, None, WeightsRef]:
+    """Train a base model on the curated training images. Raises TrainingStopped, StoppedOnRequest, ModelError, ValueError."""
+    splits = splits_of(places.data)
+    model, card = fresh(section, splits, places)
+    card = section.start.begin(places.checkpoints.parents[1] / WEIGHTS_FOLDER, model, card)
+    section = section.model_copy(update={"images": section.start.images(section.images)})
+    return (yield from run_course(model, card, section, splits, places, conduct))
+
+
+def splits_of(data: Path) -> Splits:
+    """The images to train on, and those held out. Raises ValueError where there are none."""
+    splits = Splits(read_split(data, "train"), read_split(data, "validation"))
+    if not len(splits.train) or not len(splits.held_out):
         raise ValueError(
-            f"{places.data} has {len(images)} training and {len(held_out)} validation images; both are needed: see curate.split"
+            f"{data} has {len(splits.train)} training and {len(splits.held_out)} validation images; both are needed: see "
+            "curate.split"
         )
+    return splits
+
+
+def fresh(section: TrainBaseSection, splits: Splits, places: Places) -> tuple[Denoiser, ModelCard]:
+    """An untrained model for these images, and its card. Raises ValueError where sizes do not fit."""
+    images = splits.train
     card = ModelCard(
         network=section.network,
         preconditioning=section.preconditioning,
@@ -50,7 +67,4 @@ def train_base(section: TrainBaseSection, places: Places) -> Generator[Event, No
     )
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(section.seed, WEIGHTS))
-        model = build(card)
-    card = section.start.begin(places.checkpoints.parents[1] / WEIGHTS_FOLDER, model, card)
-    section = section.model_copy(update={"images": section.start.images(section.images)})
-    return (yield from run_course(model, card, section, images, held_out, places))
+        return build(card), card

@@ -1,117 +1,39 @@
-"""Samplers against exact solutions and against `diffusers`; guidance; images that do not depend on each other."""
+"""Drawing: guidance, evaluations counted, images that do not depend on each other and show themselves as they form."""
 
-import math
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import EDMEulerScheduler, EulerDiscreteScheduler, FlowMatchEulerDiscreteScheduler, HeunDiscreteScheduler
 from torch import Tensor, nn
 
 from darkroom.events import Progressed
-from darkroom.networks.denoiser import Condition, Denoiser, EdmPreconditioning, FlowPreconditioning, NoisePreconditioning
-from darkroom.networks.saved import ModelError, build, save_model
-from darkroom.noise import Ddpm, FlowTime, Karras
-from darkroom.sampling import Guided, Sampler, draw, euler, generate, heun, labels_for, noise_for
-from tests.darkroom.tiny import card, finished, stirred
+from darkroom.images import to_pixels
+from darkroom.networks.denoiser import Condition, Denoiser
+from darkroom.networks.saved import Drawing, ModelError, build, save_model
+from darkroom.sampling import (
+    Autoguided,
+    Guided,
+    Preset,
+    draw,
+    draw_forming,
+    evaluations,
+    generate,
+    labels_for,
+    noise_for,
+    preset,
+)
+from tests.darkroom.tiny import DRAWING, card, finished, stirred
 
-DEVIATION = 0.5
+BETAS = {"kind": "linear", "first": 1e-4, "last": 0.02}
 NOISE = torch.randn(4, 3, 4, 4, generator=torch.Generator().manual_seed(5))
-UNTOLD = Condition(torch.full((4,), -1), torch.zeros(4, 0))
 
 
-def gaussian(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-    """The best denoiser there is for images that are independent Gaussian numbers."""
-    return noisy * DEVIATION**2 / (DEVIATION**2 + sigma.double()[:, None, None, None] ** 2)
-
-
-def error_of(sampler: Sampler, steps: int) -> float:
-    """Largest distance from the exact solution, x(0) = x(sigma) * deviation / sqrt(deviation^2 + sigma^2)."""
-    levels = Karras(kind="karras", least=0.002, most=10.0, rho=7.0).levels(steps)
-    exact = NOISE.double() * levels[0].double() * DEVIATION / math.hypot(DEVIATION, levels[0].item())
-    return (sampler(gaussian, NOISE.double(), levels, UNTOLD) - exact).abs().max().item()
-
-
-@pytest.mark.parametrize(("sampler", "order"), [(euler, 1), (heun, 2)])
-def test_order_of_convergence(sampler: Sampler, order: int) -> None:
-    errors = [error_of(sampler, steps) for steps in (32, 64, 128)]
-    orders = [math.log2(coarse / fine) for coarse, fine in pairwise(errors)]
-    assert orders == pytest.approx([order] * 2, abs=0.15)
-
-
-def test_heun_is_nearer_for_the_same_number_of_evaluations() -> None:
-    assert error_of(heun, 64) < error_of(euler, 127) / 5
-
-
-def test_heun_asks_once_in_its_last_step() -> None:
-    asked: list[float] = []
-
-    def counting(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        asked.append(sigma[0].item())
-        return gaussian(noisy, sigma, condition)
-
-    heun(counting, NOISE, torch.tensor([4.0, 2.0, 1.0, 0.0]), UNTOLD)
-    assert asked == [4, 2, 2, 1, 1]
-
-
-class Bent(nn.Module):
-    """Some network: bounded, not linear, deaf to the level."""
-
-    def forward(self, images: Tensor, level: Tensor, condition: Condition) -> Tensor:
-        return torch.tanh(2 * images + 0.3)
-
-
-def test_euler_on_edm_is_that_of_diffusers() -> None:
-    oracle = EDMEulerScheduler(sigma_min=0.02, sigma_max=80.0, rho=7.0, sigma_data=DEVIATION)
-    oracle.set_timesteps(9)
-    images = NOISE * 80.0
-    for moment in oracle.timesteps:
-        answer = Bent()(oracle.scale_model_input(images, moment), moment, UNTOLD)
-        images = oracle.step(answer, moment, images).prev_sample
-    mine = Denoiser(Bent(), EdmPreconditioning(kind="edm", data_deviation=DEVIATION))
-    levels = Karras(kind="karras", least=0.02, most=80.0, rho=7.0).levels(9)
-    torch.testing.assert_close(euler(mine, NOISE, levels, UNTOLD), images, rtol=1e-4, atol=1e-4)
-
-
-def test_euler_on_a_flow_is_that_of_diffusers() -> None:
-    oracle = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    oracle.set_timesteps(sigmas=torch.linspace(0.98, 0, 9)[:-1].tolist())
-    images = NOISE * oracle.sigmas[0]
-    for moment in oracle.timesteps:
-        images = oracle.step(Bent()(images, moment, UNTOLD), moment, images).prev_sample
-    levels = FlowTime(kind="flow_time", most=0.98, shift=3.0).levels(8)
-    mine = euler(Denoiser(Bent(), FlowPreconditioning(kind="flow")), NOISE, levels, UNTOLD)
-    torch.testing.assert_close(mine, images, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within diffusers
-def test_euler_on_ddpm_is_that_of_diffusers() -> None:
-    oracle = EulerDiscreteScheduler(num_train_timesteps=1001, beta_start=1e-4, beta_end=0.02, timestep_spacing="linspace")
-    oracle.set_timesteps(11)
-    images = NOISE * oracle.sigmas[0]
-    for moment in oracle.timesteps:
-        answer = Bent()(oracle.scale_model_input(images, moment), moment, UNTOLD)
-        images = oracle.step(answer, moment, images).prev_sample
-    levels = Ddpm(kind="ddpm", diffusion_steps=1001, first_beta=1e-4, last_beta=0.02).levels(11)
-    mine = euler(Denoiser(Bent(), NoisePreconditioning(kind="noise")), NOISE, levels, UNTOLD)
-    torch.testing.assert_close(mine, images, rtol=1e-3, atol=1e-3)  # the oracle's alphas are float32 products
-
-
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # within diffusers
-def test_heun_is_that_of_diffusers() -> None:
-    oracle = HeunDiscreteScheduler(num_train_timesteps=1001, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
-    oracle.set_timesteps(11)
-    images = NOISE * oracle.sigmas[0]
-    for moment in oracle.timesteps:
-        answer = Bent()(oracle.scale_model_input(images, moment), moment, UNTOLD)
-        images = oracle.step(answer, moment, images).prev_sample
-    levels = oracle.sigmas.unique_consecutive()
-    assert len(levels) == 12
-    mine = heun(Denoiser(Bent(), NoisePreconditioning(kind="noise")), NOISE, levels, UNTOLD)
-    torch.testing.assert_close(mine, images, rtol=1e-4, atol=1e-4)
+def drawing(**changes: Any) -> Drawing:
+    return Drawing.model_validate(DRAWING | changes)
 
 
 def test_guidance_leads_away_from_the_untold_answer() -> None:
@@ -126,18 +48,82 @@ def test_guidance_leads_away_from_the_untold_answer() -> None:
     assert asked == [[0, 1, 0, 1]]  # one evaluation, not two
     for scale, expected in ((0.0, 1.0), (0.5, 2.0), (2.0, 5.0)):
         assert (Guided(by_label, scale)(NOISE, sigma, told) == expected).all()
+    levels = torch.tensor([0.5, 1.0, 2.0, 3.0])
+    guided = Guided(by_label, 2.0, least=1.0, most=2.0)(NOISE, levels, told)
+    assert guided[:, 0, 0, 0].tolist() == [3, 5, 5, 3]
+    asked.clear()
+    assert (Guided(by_label, 2.0, least=2.0, most=9.0)(NOISE, sigma, told) == 3).all()
+    assert len(asked) == 1
 
 
-def test_guidance_of_one_draws_what_the_plain_model_draws() -> None:
-    model, told = stirred(build(card())), Condition(torch.tensor([0, 1, 0, 1]), torch.zeros(4, 0))
-    noise, levels = noise_for(0, range(4), 8), card().drawing.schedule.levels(3)
-    with torch.no_grad():
-        assert torch.equal(heun(Guided(model, 1.0), noise, levels, told), heun(model, noise, levels, told))
+def test_autoguidance_leads_away_from_the_weaker_model() -> None:
+    told, sigma = Condition(torch.tensor([0, 1, 0, 1]), torch.zeros(4, 0)), torch.ones(4)
+
+    def strong(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        return condition.label[:, None, None, None] + torch.zeros_like(noisy)
+
+    def weak(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        return strong(noisy, sigma, condition) - 1
+
+    plain = strong(NOISE, sigma, told)
+    assert torch.equal(Autoguided(strong, weak, 1.0)(NOISE, sigma, told), plain)
+    assert torch.equal(Autoguided(strong, weak, 2.5)(NOISE, sigma, told), plain + 1.5)
+    assert torch.equal(Guided(Autoguided(strong, weak, 2.5), 2.0)(NOISE, sigma, told), 2 * plain + 1 + 1.5)
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun"])
-def test_an_image_does_not_depend_on_who_is_drawn_beside_it(sampler: str) -> None:
-    about = card(drawing=card().drawing.model_copy(update={"sampler": sampler, "steps": 6, "guidance": 1.5}))
+@pytest.mark.parametrize(
+    ("changes", "asked"),
+    [
+        ({"steps": 7}, 7),
+        ({"steps": 7, "guidance": 2.0}, 14),
+        ({"sampler": {"kind": "heun"}, "steps": 18}, 35),
+        ({"sampler": {"kind": "heun"}, "steps": 2, "guidance": 1.5}, 6),
+        ({"sampler": {"kind": "unipc", "order": 3}, "steps": 16}, 16),
+        # Of the levels 80, 15.3, 1.7 and 0.02, two lie within.
+        ({"steps": 4, "guidance": 2.0, "guided_levels": {"least": 1.0, "most": 16.0}}, 6),
+        # A chain of 5 has no more than 5 levels to visit.
+        ({"schedule": {"kind": "ddpm", "diffusion_steps": 5, "betas": BETAS, "zero_terminal_snr": False}, "steps": 50}, 5),
+    ],
+)
+def test_evaluations_are_counted_as_they_are_made(changes: dict[str, Any], asked: int) -> None:
+    assert evaluations(drawing(**changes)) == asked
+    counted = 0
+
+    class Counting(nn.Module):
+        def forward(self, images: Tensor, level: Tensor, condition: Condition) -> Tensor:
+            nonlocal counted
+            counted += 1
+            return torch.zeros_like(images)
+
+    draw(Denoiser(Counting(), card().preconditioning), card(), torch.tensor([0]), noise_for(0, [0], 8), drawing(**changes))
+    assert counted == asked
+
+
+@pytest.mark.parametrize(("name", "fewest", "most"), [("draft", 8, 10), ("default", 15, 20), ("quality", 35, 35)])
+def test_presets_cost_what_they_say(name: Preset, fewest: int, most: int) -> None:
+    quick = preset(name, drawing(guidance=1.0))
+    assert fewest <= evaluations(quick) <= most
+    assert (quick.schedule, quick.guidance) == (drawing().schedule, 1.0)
+
+
+@pytest.mark.parametrize("sampler", [{"kind": "unipc", "order": 2}, {"kind": "ddpm", "variance": "small"}])
+def test_an_image_is_shown_as_it_forms(sampler: dict[str, Any]) -> None:
+    about = card(drawing=DRAWING | {"sampler": sampler, "steps": 5, "guidance": 1.5})
+    model, labels, noise = stirred(build(about)), torch.tensor([0, 1, 1]), noise_for(9, range(3), 8)
+    shown = list(draw_forming(model, about, labels, noise, about.drawing))
+    assert len(shown) == 5
+    assert all((one != other).any() for one, other in pairwise(shown))
+    assert (shown[-1] == draw(model, about, labels, noise, about.drawing)).all()
+    first = Guided(model, 1.5)(80 * noise, torch.full((3,), 80.0), Condition(labels, torch.zeros(3, 0)))
+    assert np.abs(shown[0] - to_pixels(first.detach().permute(0, 2, 3, 1).numpy()).astype(int)).max() <= 1
+    assert not torch.is_inference_mode_enabled()
+    next(draw_forming(model, about, labels, noise, about.drawing))
+    assert not torch.is_inference_mode_enabled()  # nor while it waits half way
+
+
+@pytest.mark.parametrize("sampler", [{"kind": "euler"}, {"kind": "dpmpp", "order": 3}, {"kind": "ddim", "eta": 1.0}])
+def test_an_image_does_not_depend_on_who_is_drawn_beside_it(sampler: dict[str, Any]) -> None:
+    about = card(drawing=DRAWING | {"sampler": sampler, "steps": 6, "guidance": 1.5})
     model, labels = stirred(build(about)), torch.tensor([0, 1, 1, 0, 1, 0, 0])
     whole = draw(model, about, labels, noise_for(9, range(7), 8), about.drawing)
     assert len(np.unique(whole)) > 50
@@ -145,6 +131,31 @@ def test_an_image_does_not_depend_on_who_is_drawn_beside_it(sampler: str) -> Non
         alone = draw(model, about, labels[row : row + 1], noise_for(9, [row], 8), about.drawing)
         # Not bit for bit: the product of one row and of seven are summed in another order. One level of 255 at most.
         assert np.abs(alone[0].astype(int) - whole[row]).max() <= 1
+
+
+def test_ancestral_noise_is_unit_noise_of_each_image_and_step() -> None:
+    """A model that says nothing leaves the noise that the walk adds: at 1, after 4 and 2, its variance is known."""
+    added: list[Tensor] = []
+
+    class Watching(nn.Module):
+        def forward(self, images: Tensor, level: Tensor, condition: Condition) -> Tensor:
+            added.append(images.double())
+            return torch.zeros_like(images)
+
+    chain = drawing(sampler={"kind": "ddim", "eta": 1.0}, schedule={"kind": "exponential", "least": 1.0, "most": 4.0}, steps=3)
+    about = card(preconditioning={"kind": "noise"}, image_size=16)
+    noise = noise_for(4, range(40), 16)
+    watching = Denoiser(Watching(), about.preconditioning)
+    draw(watching, about, torch.zeros(40, dtype=torch.long), noise, chain)
+    noisy = [images * (1 + sigma**2) ** 0.5 for images, sigma in zip(added, (4.0, 2.0, 1.0), strict=True)]
+    # The noise preconditioning of a silent network answers the noisy image itself, and the walk adds to it.
+    fresh = [(after - before) / width for before, after, width in zip(noisy, noisy[1:], (3**0.5, 0.75**0.5), strict=False)]
+    for one in fresh:
+        assert one.mean().item() == pytest.approx(0, abs=0.02)
+        assert one.std().item() == pytest.approx(1, abs=0.02)
+    everything = torch.stack([noise.double(), *fresh]).flatten(1)
+    torch.testing.assert_close(torch.corrcoef(everything), torch.eye(3).double(), atol=0.02, rtol=0)
+    assert len({tuple(row.flatten().tolist()) for row in fresh[0]}) == 40
 
 
 def test_noise_belongs_to_the_image_and_the_seed() -> None:

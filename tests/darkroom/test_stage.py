@@ -16,7 +16,9 @@ from darkroom.events import (
     SamplesDrawn,
     ScoreMeasured,
     SnapshotSaved,
+    SpikeUndone,
     StepTaken,
+    TroubleFound,
     as_json,
     kept,
 )
@@ -31,6 +33,10 @@ EVENTS: dict[str, Event] = {
     "1,000 of 5,000 images seen, loss 0.1235, 50 images/s, 1 min 20 s left": StepTaken(1000, 5000, 0.12345, 1e-3, 1.0, 50.0),
     "0 of 900,000 images seen, loss 1.0000, 50 images/s, 5 h 00 min left": StepTaken(0, 900_000, 1.0, 1e-3, 1.0, 50.0),
     "held-out loss 0.2000 at 1,000 images seen": HeldOutMeasured(1000, 0.2),
+    "the loss spiked to 2 from 0.5 at 90 images seen: back to 80, learning rate cut to 50%, batch left out: a.png": SpikeUndone(
+        90, 2.0, 0.5, 80, 0.5, ("a.png",)
+    ),
+    "stall: nothing falls (try learning_rate: 0.001)": TroubleFound(1000, "stall", "nothing falls", {"learning_rate": 0.001}),
     "samples at 1,000 images seen: a.png": SamplesDrawn(1000, "a.png"),
     "checkpoint at 1,000 images seen: a": SnapshotSaved(1000, "a"),
     "recall 0.5 (n = 1,000, higher is better, real against real 0.9)": ScoreMeasured("recall", 0.5, 1000, "higher", floor=0.9),
@@ -62,7 +68,7 @@ def test_every_event_has_its_words_and_its_line() -> None:
     for event in EVENTS.values():
         line = json.loads(as_json(event))
         assert line.pop("event") == type(event).__name__
-        assert type(event)(**line) == event
+        assert as_json(type(event)(**line)) == as_json(event)
     assert {type(event).__name__ for event in EVENTS.values()} == {kind.__name__ for kind in Event.__subclasses__()}
 
 

@@ -20,10 +20,11 @@ torch.set_num_threads(1)  # so small that more threads cost more than they bring
 NAMES = ("dark", "light")
 NETWORK = {"kind": "transformer", "patch": 4, "width": 32, "depth": 2, "heads": 2, "detail": 8}
 DRAWING = {
-    "sampler": "euler",
+    "sampler": {"kind": "euler"},
     "schedule": {"kind": "karras", "least": 0.02, "most": 80.0, "rho": 7.0},
     "steps": 2,
     "guidance": 1.0,
+    "guided_levels": {"least": 0.0, "most": 1000.0},
 }
 SETTINGS: dict[str, Any] = {
     "start": {"kind": "scratch"},
@@ -32,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "network": NETWORK,
     "preconditioning": {"kind": "flow"},
     "noise": {"kind": "log_normal", "mean": 0.0, "deviation": 1.2},
+    "weighting": {"kind": "constant"},
     "drawing": DRAWING,
     "images": 60,
     "batch_size": 8,
@@ -41,6 +43,7 @@ SETTINGS: dict[str, Any] = {
     "gradient_norm": 1.0,
     "label_dropout": 0.1,
     "averaging": {"halflife_images": 16, "rampup": 0.5},
+    "patience": 0,
     "report_every": 16,
     "held_out_every": 32,
     "samples_every": 40,

@@ -13,8 +13,10 @@ from darkroom.networks.denoiser import (
     Denoiser,
     EdmPreconditioning,
     FlowPreconditioning,
+    ImagePreconditioning,
     NoisePreconditioning,
     Preconditioning,
+    VelocityPreconditioning,
 )
 
 SIGMAS = torch.tensor([0.002, 0.1, 1.0, 7.0, 80.0])
@@ -45,6 +47,16 @@ CASES: dict[str, Case] = {
     "noise": Case(
         NoisePreconditioning(kind="noise"),
         lambda image, noise, sigma: noise,
+        lambda image, noise, sigma: (1 / (1 + sigma**2)).sqrt() * image + (sigma**2 / (1 + sigma**2)).sqrt() * noise,
+    ),
+    "image": Case(
+        ImagePreconditioning(kind="image"),
+        lambda image, noise, sigma: image,
+        lambda image, noise, sigma: (1 / (1 + sigma**2)).sqrt() * image + (sigma**2 / (1 + sigma**2)).sqrt() * noise,
+    ),
+    "velocity": Case(
+        VelocityPreconditioning(kind="velocity"),
+        lambda image, noise, sigma: (noise - sigma * image) / (1 + sigma**2).sqrt(),
         lambda image, noise, sigma: (1 / (1 + sigma**2)).sqrt() * image + (sigma**2 / (1 + sigma**2)).sqrt() * noise,
     ),
     "edm": Case(

@@ -13,7 +13,8 @@ from darkroom.images import ImageSet
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import build
 from darkroom.training.checkpoints import State
-from darkroom.training.loop import Materials, train
+from darkroom.training.course import UNSTEERED, Conduct, Materials, Sheet
+from darkroom.training.loop import train
 from tests.darkroom.tiny import base_section, card, painted
 
 CPU = torch.device("cpu")
@@ -30,6 +31,7 @@ def course(
     pictures: ImageSet | None = None,
     transforms: list[dict[str, Any]] | None = None,
     model: Denoiser | None = None,
+    conduct: Conduct = UNSTEERED,
     **changes: Any,
 ) -> Generator[Event, None, State]:
     """A course of training on 20 images, its checkpoints below `checkpoints`."""
@@ -39,7 +41,8 @@ def course(
         held_out=painted(6, seed=2),
         recipe=recipe,
         checkpoints=checkpoints,
-        draw=lambda averaged, images_seen: Path(f"{images_seen}.png"),
+        draw=lambda averaged, images_seen: Sheet(Path(f"{images_seen}.png"), painted(24, seed=3).pixels),
+        conduct=conduct,
     )
     return train(model or fresh_model(recipe.length), base_section(**changes), materials, CPU)
 
@@ -48,6 +51,7 @@ def weights_of(state: State) -> dict[str, Tensor]:
     """Every number that the course has made: weights, their average, the optimiser's memory."""
     weights = {f"model/{name}": value for name, value in state.model.state_dict().items()}
     weights |= {f"averaged/{name}": value for name, value in state.averaged.state_dict().items()}
+    weights |= {f"weighting/{name}": value for name, value in state.weighting.state_dict().items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
         weights |= {f"optimiser/{index}/{name}": value for name, value in moments.items()}
     return weights

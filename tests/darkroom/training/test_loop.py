@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from darkroom.events import HeldOutMeasured, SamplesDrawn, SnapshotSaved, StepTaken
-from darkroom.training.loop import TrainingStopped
+from darkroom.training.course import TrainingStopped
 from tests.darkroom.tiny import finished, painted
 from tests.darkroom.training.rig import course, differing, fresh_model, weights_of
 

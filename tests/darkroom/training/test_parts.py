@@ -12,8 +12,8 @@ from darkroom.networks.denoiser import Condition, Denoiser
 from darkroom.networks.saved import build
 from darkroom.randomness import HELD_OUT, NOISE, DataOrder, generator_for, torch_seed
 from darkroom.training.averaging import Averaging, average_into
+from darkroom.training.batches import spread_quantiles
 from darkroom.training.learning_rate import Constant, Cosine, InverseSquareRoot, LearningRate, LinearToZero
-from darkroom.training.loop import spread_quantiles
 from darkroom.training.loss import denoising_loss
 from tests.darkroom.tiny import card, stirred
 

@@ -3,20 +3,24 @@
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 import torch
 
 from darkroom.events import Event, Noted, SnapshotSaved
 from darkroom.refs import digest_of
+from darkroom.stage import StoppedOnRequest
 from darkroom.training import checkpoints
 from darkroom.training.checkpoints import State
+from darkroom.training.course import Conduct
 from darkroom.training.train_base import train_base
 from tests.darkroom.tiny import MIRROR, base_section, finished, prepare, stopped_after, write_recipe
 from tests.darkroom.training import interrupted
@@ -173,16 +177,75 @@ def test_no_space_for_a_checkpoint_leaves_the_last_good_one(
             full.setattr(checkpoints.json, "dumps", _no_space)
         else:
             full.setattr(checkpoints, "write_tensors", _half)
-        with pytest.raises(OSError, match=r"cannot be written|No space left"):
-            finished(steps)
+        told = [next(steps) for _ in range(5)]  # up to the next checkpoint
         if where == "tensors":
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert isinstance(told[-1], Noted) and re.match("no checkpoint at 48 images seen: .*Training goes on", told[-1].text)
     left = {file.name: file.read_bytes() for file in (tmp_path / "stopped").iterdir()}
     assert before.items() <= left.items()
     assert not [name for name in left if name.endswith(".partial")]
-    events, resumed = finished(course(tmp_path / "stopped", transforms=[MIRROR]))
+    copytree(tmp_path / "stopped", tmp_path / "killed")
+    events, resumed = finished(course(tmp_path / "killed", transforms=[MIRROR]))
     assert events[0] == Noted("going on from 24 images seen")
     assert differing(straight[1], resumed) == []
+    *_, last = finished(steps)[0]
+    assert isinstance(last, SnapshotSaved)  # there is space again
+
+
+def test_a_course_asked_to_stop_saves_and_goes_on_bit_for_bit(tmp_path: Path, straight: Finished) -> None:
+    asked = iter([False, False, False, False, True])
+    steps = course(tmp_path, transforms=[MIRROR], conduct=Conduct(stopping=lambda: next(asked)))
+    events = []
+    with pytest.raises(StoppedOnRequest, match="stopped at 32 images seen; the same command goes on"):
+        events.extend(steps)
+    assert (tmp_path / "state-000000000032.safetensors").exists()
+    events, resumed = finished(course(tmp_path, transforms=[MIRROR]))
+    assert events[0] == Noted("going on from 32 images seen")
+    assert differing(straight[1], resumed) == []
+    assert resumed.history == straight[1].history
+
+
+def test_a_signal_ends_the_command_with_a_checkpoint_within_seconds(tmp_path: Path) -> None:
+    places = prepare(tmp_path / "work")
+    (tmp_path / "work/data").rename(tmp_path / "work/curated")
+    (tmp_path / "work/workspace/data").mkdir(parents=True)
+    for name in ("curated", "augmented"):
+        (tmp_path / "work" / name).rename(tmp_path / "work/workspace/data" / name)
+    section = base_section(images=10**6, report_every=8, checkpoint_every=10**6).model_dump(mode="json")
+    (tmp_path / "work/workspace/params.yaml").write_text(json.dumps({"train_base": section}))
+    words = [sys.executable, "-m", "darkroom.training"]
+    env = {**os.environ, "PYTHONPATH": str(TOP)}
+    with subprocess.Popen(words, cwd=tmp_path / "work/workspace", env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "images seen, loss" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "stopped at " in rest and "the same command goes on" in rest and "Traceback" not in rest
+    assert list((tmp_path / "work/workspace/.darkroom/checkpoints/train_base").glob("*/state-*.safetensors"))
+    assert not places.out.exists()
+
+
+def test_what_differs_from_the_course_before_is_told_and_old_courses_are_cleared(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    stopped_after(train_base(base_section(), places), 6)
+    events, texts = [], []
+    for rate in (1e-3, 2e-3, 4e-3):
+        steps = train_base(base_section(learning_rate=rate, averaging={"halflife_images": 16, "rampup": 0.25}), places)
+        events = [next(steps) for _ in range(3)]
+        steps.close()
+        texts.append([event.text for event in events if isinstance(event, Noted)])
+    assert texts[0][1] == (
+        "begins anew; the course begun before it differs: averaging.rampup was 0.5, is 0.25; learning_rate was 0.003, is 0.001"
+    )
+    assert texts[1][1] == "begins anew; the course begun before it differs: learning_rate was 0.001, is 0.002"
+    assert texts[2][2].startswith("removed the checkpoints of an older course: ")
+    assert len(list(places.checkpoints.iterdir())) == 3
+    write_recipe(places.augmented, [MIRROR])
+    told = next(event.text for event in train_base(base_section(), places) if isinstance(event, Noted) and "anew" in event.text)
+    assert "; the augmentations" in told
 
 
 def _no_space(*words: object, **more: object) -> str:

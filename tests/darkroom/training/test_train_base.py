@@ -51,7 +51,7 @@ def test_the_last_sheet_is_of_the_model_that_is_kept(tmp_path: Path) -> None:
     finished(train_base(base_section(), places))
     model, card = load_model(places.out, torch.device("cpu"))
     again = _draw_sheet(model, card, 3, tmp_path / "again.png", torch.device("cpu"))
-    assert np.abs(picture(again) - picture(places.report / "samples.png")).max() <= 1
+    assert np.abs(picture(again.path) - picture(places.report / "samples.png")).max() <= 1
 
 
 def test_the_callers_random_numbers_are_neither_used_nor_moved(tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""The commands train, plan and find-lr: the library's training, without a workspace around it."""
+
+import argparse
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import TypeVar
+
+from adapters.workspace import template
+from cli.run import say
+from darkroom.events import Event
+from darkroom.params import Params
+from darkroom.sections import SettingsError, read_yaml, validated
+from darkroom.stage import StoppedOnRequest, Throttle, sentence, stop_asked
+
+Answer = TypeVar("Answer")
+INTERRUPTED = 130
+GIBI = 1024**3
+
+
+def train(given: argparse.Namespace) -> int:
+    """Train on a folder of images."""
+    from darkroom.training.course import Conduct
+    from darkroom.training.from_folder import Request, train_folder
+
+    if given.minutes is not None and given.minutes <= 0:
+        raise SettingsError(f"--minutes {given.minutes:g}: the budget must be more than nothing")
+    settings = _settings(given)
+    request = Request(given.data, settings.curate, settings.augment, settings.train_base, given.minutes)
+    with stop_asked() as stopping:
+        try:
+            ref = _followed(train_folder(request, given.out, Conduct(stopping)))
+        except StoppedOnRequest as stopped:
+            say(str(stopped))
+            return INTERRUPTED
+    say(f"model       {ref.path}\nsamples     {given.out / 'samples.png'}\nfilm strip  {given.out / 'film_strip.png'}")
+    return 0
+
+
+def plan(given: argparse.Namespace) -> int:
+    """Say what a training would take."""
+    from darkroom.training.planning import plan as planned
+    from darkroom.training.rehearsal import rehearsed
+
+    settings = _settings(given)
+    model, materials = rehearsed(settings.train_base, settings.augment, settings.curate.image_size)
+    found = planned(model, settings.train_base, materials, given.seconds)
+    batch = settings.train_base.batch_size
+    say(f"network       {found.parameters / 1e6:.1f} million parameters, batches of {batch}")
+    device = next(model.parameters()).device
+    say(f"speed         {found.images_per_second:.0f} images/s on {device}, in {given.seconds:g} s of trial")
+    say(f"time          {found.hours:.2f} hours for {found.images:,} images seen; held-out images and sample sheets add to it")
+    if given.data is not None:
+        from darkroom.curation.reading import list_images
+
+        files = len(list_images(given.data).candidates)
+        say(f"passes        each of {files:,} images {found.images / max(files, 1):.1f} times, before curation removes any")
+    say(f"memory        {found.memory / GIBI:.2f} GiB of tensors; at least {found.least_memory / GIBI:.2f}, more slowly")
+    say(f"disk          {found.checkpoint / GIBI:.3f} GiB a checkpoint (3 at most), the model {found.model / GIBI:.3f}")
+    if given.price is not None:
+        say(f"cost          {found.hours * given.price:.2f} at {given.price:g} an hour")
+    return 0
+
+
+def find_rate(given: argparse.Namespace) -> int:
+    """Test learning rates, plot, suggest."""
+    from darkroom.augmentation import augment
+    from darkroom.curation.curate import curate
+    from darkroom.networks.saved import device_named
+    from darkroom.training.rate_finding import plot, range_test
+    from darkroom.training.rehearsal import materials_of
+    from darkroom.training.session import Places
+    from darkroom.training.train_base import fresh, splits_of
+
+    settings = _settings(given)
+    with tempfile.TemporaryDirectory() as scratch:
+        at = Path(scratch)
+        places = Places(at / "data", at / "augmented", at / "model", at / "report", at / "checkpoints")
+        _followed(curate(settings.curate, given.data, places.data, at / "curation"))
+        _followed(augment(settings.augment, places.data, places.augmented, at / "augmentation"))
+        splits = splits_of(places.data)
+        model, _ = fresh(settings.train_base, splits, places)
+        model = model.to(device_named(settings.train_base.device))
+        materials = materials_of(splits, settings.augment, places.checkpoints)
+        found = _followed(range_test(model, settings.train_base, materials, given.batches))
+    plot(found, given.out)
+    say(f"suggested     learning_rate: {found.suggested:.1e} (the settings have {settings.train_base.learning_rate:.1e})")
+    say(f"plot          {given.out}")
+    return 0
+
+
+def _settings(given: argparse.Namespace) -> Params:
+    """The settings of a file, or the shipped ones, with what was said on the command line."""
+    if given.params is not None:
+        settings, file = read_yaml(given.params), given.params
+    else:
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as shipped:
+            shipped.write(template("params.yaml"))
+            shipped.flush()
+            settings, file = read_yaml(Path(shipped.name)), Path("params.yaml")
+    for section, name, value in (
+        ("curate", "source", str(given.data) if given.data is not None else None),
+        ("curate", "image_size", given.size),
+        ("train_base", "seed", given.seed),
+    ):
+        if value is not None:
+            settings[section] = {**settings[section], name: value}
+    checked = validated(Params, settings, file)
+    if getattr(given, "images", None) is None:
+        return checked
+    if given.images < checked.train_base.batch_size:
+        raise SettingsError(f"--images {given.images}: the budget must be at least one batch ({checked.train_base.batch_size})")
+    return checked.model_copy(update={"train_base": checked.train_base.stretched(given.images)})
+
+
+def _followed(steps: Generator[Event, None, Answer]) -> Answer:
+    throttle = Throttle(2.0)
+    while True:
+        try:
+            event = next(steps)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+        if throttle.passes(event):
+            say(sentence(event))

@@ -1,0 +1,83 @@
+"""The words of training outside of a workspace: train, plan, find-lr."""
+
+import argparse
+from pathlib import Path
+
+from cli.words import Words
+from cli.words import word as declare
+
+
+def add_words(words: Words) -> None:
+    """Declare them."""
+    _train(words)
+    _plan(words)
+    _find_rate(words)
+
+
+def _train(words: Words) -> None:
+    word = declare(
+        words,
+        "train",
+        "a folder of images becomes a model folder, within a budget; needs no workspace",
+        "darkroom train --data photos --minutes 10 --out model\n  darkroom train --data photos --images 50000 --out model",
+    )
+    word.add_argument("--data", type=Path, metavar="FOLDER", required=True, help="your images; sub-folders are labels")
+    word.add_argument("--out", type=Path, metavar="DIR", required=True, help="model, samples, plots; again the same: it goes on")
+    budget = word.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, help="budget of wall clock for training; every schedule ends with it")
+    budget.add_argument("--images", type=int, metavar="N", help="budget of images seen; gives the same model every time")
+    _settings(word)
+
+    def act(given: argparse.Namespace) -> int:
+        from cli.train import train
+
+        return train(given)
+
+    word.set_defaults(act=act)
+
+
+def _plan(words: Words) -> None:
+    word = declare(
+        words,
+        "plan",
+        "what a training would take: time, memory, disk, money; measured on this machine for some seconds",
+        "darkroom plan --images 1000000 --price 1.20",
+    )
+    word.add_argument("--data", type=Path, metavar="FOLDER", help="your images: tells how often each would be seen")
+    word.add_argument("--images", type=int, metavar="N", help="budget of images seen; else that of the settings")
+    word.add_argument("--price", type=float, metavar="PER_HOUR", help="what an hour of the machine costs")
+    word.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default 5)")
+    _settings(word)
+
+    def act(given: argparse.Namespace) -> int:
+        from cli.train import plan
+
+        return plan(given)
+
+    word.set_defaults(act=act)
+
+
+def _find_rate(words: Words) -> None:
+    word = declare(
+        words,
+        "find-lr",
+        "a range test: the loss at rising learning rates, as a plot, and a rate suggested",
+        "darkroom find-lr --data photos --out rates.png",
+    )
+    word.add_argument("--data", type=Path, metavar="FOLDER", required=True, help="your images")
+    word.add_argument("--out", type=Path, metavar="PNG", default=Path("find-lr.png"), help="the plot (default find-lr.png)")
+    word.add_argument("--batches", type=int, default=120, help="how many to train on (default 120)")
+    _settings(word)
+
+    def act(given: argparse.Namespace) -> int:
+        from cli.train import find_rate
+
+        return find_rate(given)
+
+    word.set_defaults(act=act)
+
+
+def _settings(word: argparse.ArgumentParser) -> None:
+    word.add_argument("--size", type=int, help="side of the images in pixels")
+    word.add_argument("--params", type=Path, metavar="FILE", help="settings; else the ones Darkroom comes with")
+    word.add_argument("--seed", type=int, help="of weights, noise and data order")

@@ -1,0 +1,106 @@
+"""What a course of training is set to do, what it works on, and how it ends early."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from darkroom.augmentation import Recipe
+from darkroom.images import ImageSet, Pixels
+from darkroom.networks.denoiser import Denoiser
+from darkroom.noise import Density
+from darkroom.sections import Section
+from darkroom.training.averaging import Averaging
+from darkroom.training.learning_rate import LearningRate
+from darkroom.training.loss import Weighting
+
+CADENCES = ("report_every", "held_out_every", "samples_every", "checkpoint_every")
+
+
+class TrainingStopped(ValueError):
+    """The training cannot go on. The text says at which image, why, and what to change."""
+
+
+class Course(Section):
+    """Settings of a course of training; all cadences count images seen."""
+
+    seed: Annotated[int, Field(ge=0, description="of weights, noise and data order")]
+    device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$", description="auto, cpu or cuda")]
+    images: Annotated[PositiveInt, Field(description="budget: images seen in all")]
+    batch_size: PositiveInt
+    learning_rate: Annotated[PositiveFloat, Field(le=1)]
+    learning_rate_schedule: LearningRate
+    weight_decay: Annotated[float, Field(ge=0)]
+    gradient_norm: Annotated[PositiveFloat, Field(description="longer gradients are shortened to this norm")]
+    label_dropout: Annotated[float, Field(ge=0, le=1, description="share of images whose label is not told")]
+    noise: Annotated[Density, Field(description="the noise levels that training sees")]
+    weighting: Annotated[Weighting, Field(description="how much each noise level counts")]
+    averaging: Averaging
+    patience: Annotated[
+        NonNegativeInt, Field(description="held-out measurements without a new best after which training ends; 0 for never")
+    ]
+    report_every: PositiveInt
+    held_out_every: PositiveInt
+    samples_every: PositiveInt
+    checkpoint_every: PositiveInt
+
+    def stretched(self, images: int) -> Self:
+        """The same course with another budget: warm-up, average and cadences take the same shares of it."""
+        ratio = images / self.images
+
+        def scaled(count: int) -> int:
+            return max(1, round(count * ratio))
+
+        schedule, averaging = self.learning_rate_schedule, self.averaging
+        names = [name for name in type(schedule).model_fields if name.endswith("_images")]
+        return self.model_copy(
+            update={
+                "images": images,
+                "learning_rate_schedule": schedule.model_copy(update={name: scaled(getattr(schedule, name)) for name in names}),
+                "averaging": averaging.model_copy(update={"halflife_images": scaled(averaging.halflife_images)}),
+                **{name: scaled(getattr(self, name)) for name in CADENCES},
+            }
+        )
+
+    @property
+    def cadences(self) -> tuple[int, int, int, int]:
+        """Images between two reports, held-out measurements, sample sheets, checkpoints."""
+        return self.report_every, self.held_out_every, self.samples_every, self.checkpoint_every
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How whoever runs a course steers it."""
+
+    stopping: Callable[[], bool] = never  # asked before every batch: whether to save and stop
+    minutes: float | None = None  # a budget of wall clock, in place of the course's images
+
+
+UNSTEERED = Conduct()
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Images drawn from a model: uint8 [n, s, s, 3], and the file that shows them."""
+
+    path: Path
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What a course of training works on."""
+
+    images: ImageSet
+    held_out: ImageSet
+    recipe: Recipe
+    checkpoints: Path  # folder: the same course goes on from what lies here
+    draw: Callable[[Denoiser, int], Sheet]  # draws the sample sheet of a model at an image count
+    conduct: Conduct = UNSTEERED

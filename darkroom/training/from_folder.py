@@ -1,0 +1,110 @@
+"""From a folder of images to a model folder, in one process, within a budget: no workspace, no servers, no version control.
+
+What is half done lies in `work` inside the model folder: the same request goes on there. One that is fulfilled is not done again.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from darkroom.augmentation import AugmentSection, augment
+from darkroom.curation.curate import CurateSection, curate
+from darkroom.events import Event, Noted, kept
+from darkroom.networks.saved import device_named
+from darkroom.refs import WeightsRef, digest_of
+from darkroom.training.course import UNSTEERED, Conduct
+from darkroom.training.optimisers import begin
+from darkroom.training.planning import images_per_second
+from darkroom.training.rehearsal import materials_of
+from darkroom.training.session import Places
+from darkroom.training.train_base import TrainBaseSection, fresh, splits_of, train_base
+
+WORK, REQUEST, EVENTS = "work", "request.json", "events.jsonl"
+MEASURED = 5.0  # seconds of training before a course by minutes, to know its images
+BETWEEN_SAVES = 300.0  # seconds at most between two checkpoints
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to train on what: the settings of the three steps; a budget of `minutes`, or else the training's images."""
+
+    source: Path
+    curate: CurateSection
+    augment: AugmentSection
+    train: TrainBaseSection
+    minutes: float | None
+
+    def facts(self) -> dict[str, Any]:
+        """All that decides the model, as JSON; the images by their names, sizes and times."""
+        listed = [(str(file.relative_to(self.source)), file.stat()) for file in sorted(self.source.rglob("*")) if file.is_file()]
+        text = json.dumps([(name, status.st_size, status.st_mtime_ns) for name, status in listed])
+        sections = {name: getattr(self, name).model_dump(mode="json") for name in ("curate", "augment", "train")}
+        return {**sections, "minutes": self.minutes, "images": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def train_folder(request: Request, out: Path, conduct: Conduct = UNSTEERED) -> Generator[Event, None, WeightsRef]:
+    """Curate, augment, train; the model, its samples, plots and events end up in `out`. The images are never changed.
+
+    Raises FileExistsError where `out` holds something else, CurationError, ModelError, TrainingStopped, StoppedOnRequest.
+    """
+    facts, work = request.facts(), out / WORK
+    if out.exists() and any(out.iterdir()) and not (work.is_dir() or (out / REQUEST).exists()):
+        raise FileExistsError(f"{out} is not empty, and holds no model of `darkroom train`; choose another folder")
+    if _recorded(out) == facts:
+        yield Noted(f"{out}: unchanged, the same request has been fulfilled")
+        return WeightsRef(str(out), digest_of(out / "weights.safetensors"), 0)
+    if _recorded(work) != facts:
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        (work / REQUEST).write_text(json.dumps(facts), encoding="utf-8")
+    ref = yield from kept(_steps(request, work, conduct), work / EVENTS)
+    for made in (work / "report", work / "model"):
+        for file in sorted(made.iterdir()):
+            file.replace(out / file.name)
+    for name in (EVENTS, REQUEST):  # the request comes last: it vouches
+        (work / name).replace(out / name)
+    shutil.rmtree(work)
+    return WeightsRef(str(out), digest_of(out / "weights.safetensors"), ref.parameters)
+
+
+def _steps(request: Request, work: Path, conduct: Conduct) -> Generator[Event, None, WeightsRef]:
+    places = Places(work / "data", work / "augmented", work / "model", work / "report", work / "checkpoints")
+    if not places.data.exists():  # it comes into being whole
+        yield from curate(request.curate, request.source, places.data, work / "curation")
+    if not places.augmented.exists():
+        yield from augment(request.augment, places.data, places.augmented, work / "augmentation")
+    section = yield from _fitted(request, places)
+    return (yield from train_base(section, places, Conduct(conduct.stopping, request.minutes)))
+
+
+def _fitted(request: Request, places: Places) -> Generator[Event, None, TrainBaseSection]:
+    """The settings stretched to the budget. For minutes, this device's speed is measured once, and kept for when it goes on."""
+    if request.minutes is None:
+        return request.train
+    record = places.out.parent / "speed.json"
+    if not record.exists():
+        yield Noted("measuring the speed of this machine")
+        record.write_text(json.dumps(_speed(request, places)), encoding="utf-8")
+    speed = float(json.loads(record.read_text(encoding="utf-8")))
+    images = max(request.train.batch_size, round(speed * 60 * request.minutes))
+    yield Noted(f"{speed:.0f} images/s: some {images:,} images in {request.minutes:g} minutes; the clock ends it")
+    fitted = request.train.stretched(images)
+    often = max(fitted.batch_size, min(fitted.checkpoint_every, round(speed * BETWEEN_SAVES)))
+    return fitted.model_copy(update={"checkpoint_every": often})
+
+
+def _speed(request: Request, places: Places) -> float:
+    section = request.train
+    splits = splits_of(places.data)
+    model, _ = fresh(section, splits, places)
+    materials = materials_of(splits, request.augment, places.checkpoints)
+    return images_per_second(begin(model.to(device_named(section.device)), section), section, materials, MEASURED)
+
+
+def _recorded(folder: Path) -> Any:
+    file = folder / REQUEST
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

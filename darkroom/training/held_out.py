@@ -1,0 +1,32 @@
+"""The loss on held-out images, always with the same noise: its changes are the model's alone."""
+
+import torch
+
+from darkroom.networks.denoiser import Condition, Denoiser
+from darkroom.randomness import HELD_OUT, torch_seed
+from darkroom.training.batches import as_batch, spread_quantiles
+from darkroom.training.course import Course, Materials
+from darkroom.training.loss import denoising_loss
+
+BANDS = ("little noise", "middle", "much noise")  # thirds of the levels that training sees
+
+
+@torch.no_grad()
+def held_out_loss(model: Denoiser, course: Course, materials: Materials) -> tuple[float, dict[str, float]]:
+    """Mean loss, and that of each band of noise levels."""
+    device = next(model.parameters()).device
+    losses, bands, images = [], [], materials.held_out
+    for start in range(0, len(images), course.batch_size):
+        pixels = images.pixels[start : start + course.batch_size]
+        chance = torch.Generator().manual_seed(torch_seed(course.seed, HELD_OUT, start))
+        quantiles = spread_quantiles(len(pixels), chance)
+        sigma = course.noise.sigmas(quantiles).to(device)
+        clean = as_batch(pixels, device)
+        noise = torch.randn(clean.shape, generator=chance).to(device)
+        labels = torch.from_numpy(images.labels[start : start + len(pixels)]).to(device)
+        condition = Condition(labels, clean.new_zeros(len(pixels), materials.recipe.length))
+        losses.append(denoising_loss(model, clean, sigma, noise, condition).cpu())
+        bands.append((quantiles * len(BANDS)).long())
+    loss, band = torch.cat(losses).double(), torch.cat(bands)
+    means = {name: round(loss[band == index].mean().item(), 6) for index, name in enumerate(BANDS) if (band == index).any()}
+    return round(loss.mean().item(), 6), means

@@ -1,0 +1,51 @@
+"""What a course leaves to look at: the loss as a table and a plot, its last figures, the film strip of its samples."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from darkroom.training.checkpoints import Moment, State
+
+
+def write_report(report: Path, state: State, parameters: int) -> None:
+    """loss.csv (for `dvc plots` and spreadsheets), loss.png, metrics.json."""
+    rows = ["images_seen,loss,learning_rate,held_out_loss"]
+    rows += [f"{m.images_seen},{m.loss},{m.learning_rate:.6g},{m.held_out or ''}" for m in state.history]
+    (report / "loss.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    measured = [moment.held_out for moment in state.history if moment.held_out is not None]
+    figures = {
+        "images_seen": state.images_seen,
+        "loss": state.history[-1].loss,
+        "held_out_loss": measured[-1] if measured else None,
+        "parameters": parameters,
+    }
+    (report / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    _plot(report / "loss.png", state.history)
+
+
+def _plot(path: Path, history: list[Moment]) -> None:
+    from matplotlib.figure import Figure  # imported here: it takes a second, and only the end of a course needs it
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([m.images_seen for m in history], [m.loss for m in history], color="#9ab", label="training")
+    measured = [m for m in history if m.held_out is not None]
+    held_out = [m.held_out or 0.0 for m in measured]
+    axes.plot([m.images_seen for m in measured], held_out, "o-", color="#c40", label="held out, averaged weights")
+    axes.set(xlabel="images seen", ylabel="denoising loss", ylim=(0.9 * min(m.loss for m in history), None))
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def film_strip(sheets: list[Path], report: Path) -> None:
+    """The last sheet as samples.png; the first row of every sheet, oldest on top, as film_strip.png."""
+    shutil.copyfile(sheets[-1], report / "samples.png")
+    rows = []
+    for sheet in sheets:
+        with Image.open(sheet) as image:
+            rows.append(np.asarray(image)[: image.height // 3])
+    Image.fromarray(np.concatenate(rows)).save(report / "film_strip.png")

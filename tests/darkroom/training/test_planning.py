@@ -1,0 +1,160 @@
+"""Budgets: a folder within minutes or images, a plan that comes true, a learning rate that works."""
+
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from darkroom.augmentation import AugmentSection
+from darkroom.curation.curate import CurateSection
+from darkroom.events import Noted
+from darkroom.networks.saved import load_model
+from darkroom.refs import digest_of
+from darkroom.stage import StoppedOnRequest
+from darkroom.training import from_folder
+from darkroom.training.checkpoints import State, save_checkpoint
+from darkroom.training.course import Conduct
+from darkroom.training.from_folder import Request, train_folder
+from darkroom.training.optimisers import begin
+from darkroom.training.pace import Pace
+from darkroom.training.planning import plan
+from darkroom.training.rate_finding import plot, range_test
+from darkroom.training.rehearsal import rehearsed
+from tests.conftest import draw_images, tiny_settings
+from tests.darkroom.tiny import base_section, finished
+from tests.darkroom.training.rig import course, fresh_model
+
+NOTHING = AugmentSection.model_validate({"seed": 0, "transforms": []})
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_images(tmp_path_factory.mktemp("own"), 40)
+
+
+def request_for(pictures: Path, minutes: float | None = None, **changes: Any) -> Request:
+    settings = tiny_settings(pictures)
+    curate, augment = CurateSection.model_validate(settings["curate"]), AugmentSection.model_validate(settings["augment"])
+    return Request(pictures, curate, augment, base_section(**changes), minutes)
+
+
+def test_a_folder_becomes_a_model_folder_and_the_same_again_is_unchanged(tmp_path: Path, pictures: Path) -> None:
+    out, before = tmp_path / "model", digest_of(pictures)
+    asked = iter([False, False, True])
+    with pytest.raises(StoppedOnRequest):
+        finished(train_folder(request_for(pictures), out, Conduct(lambda: next(asked))))
+    events, ref = finished(train_folder(request_for(pictures), out))
+    assert any("going on from 16 images seen" in event.text for event in events if isinstance(event, Noted))
+    names = {file.name for file in out.iterdir()}
+    assert names >= {"model.json", "weights.safetensors", "samples.png", "film_strip.png", "loss.png", "events.jsonl"}
+    assert "work" not in names
+    _, card = load_model(out, torch.device("cpu"))
+    assert (card.images_seen, card.labels, card.image_size) == (60, ("disc", "square"), 16)
+    events, _ = finished(train_folder(request_for(pictures), out))
+    assert [event.text for event in events if isinstance(event, Noted)] == [
+        f"{out}: unchanged, the same request has been fulfilled"
+    ]
+    _, other = finished(train_folder(request_for(pictures), tmp_path / "again"))
+    assert other.digest == ref.digest
+    assert digest_of(pictures) == before
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(FileExistsError, match="is not empty, and holds no model of `darkroom train`"):
+        next(train_folder(request_for(pictures), tmp_path))
+    assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_minutes_end_with_the_schedule_at_its_end(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that ticks a second a look: the budget is a minute whatever the machine."""
+    monkeypatch.setattr(from_folder, "images_per_second", lambda *given: 4.0)
+    ticks = count()
+    monkeypatch.setattr(Pace.__init__, "__defaults__", (lambda: float(next(ticks)),))
+    finished(train_folder(request_for(pictures, minutes=1.0), tmp_path / "model"))
+    rows = (tmp_path / "model/loss.csv").read_text().splitlines()[1:]
+    rates = [float(row.split(",")[2]) for row in rows]
+    assert rates[-1] < 0.15 * max(rates)
+    assert json.loads((tmp_path / "model/metrics.json").read_text())["images_seen"] > 60
+
+
+def test_time_is_counted_over_stops_and_not_given_back_by_going_back() -> None:
+    state = begin(fresh_model(), base_section())
+    now = iter([0.0, 30.0, 100.0, 120.0, 130.0])
+    pace = Pace(base_section(), 1.0, state, lambda: next(now))
+    pace.tick()
+    state.images_seen = 500
+    assert (pace.total(), pace.over()) == (1000, False)
+    resumed = Pace(base_section(), 1.0, state, lambda: next(now))
+    resumed.tick()
+    assert state.seconds == 50.0
+    resumed.tick()
+    assert resumed.over()
+
+
+def test_a_stretched_course_keeps_its_shares() -> None:
+    short = base_section(images=1000, learning_rate_schedule={"kind": "linear_to_zero", "warmup_images": 50})
+    long = short.stretched(10_000)
+    assert (long.images, long.learning_rate_schedule.warmup_images, long.averaging.halflife_images) == (10_000, 500, 160)
+    assert long.cadences == tuple(10 * every for every in short.cadences)
+    assert all(
+        long.learning_rate_schedule.factor(10 * seen, 10_000)
+        == pytest.approx(short.learning_rate_schedule.factor(seen, 1000), abs=0.02)
+        for seen in range(0, 1000, 50)
+    )
+
+
+def test_a_plan_comes_true(tmp_path: Path) -> None:
+    section = base_section(images=64_000)
+    model, materials = rehearsed(section, NOTHING, 8)
+    clock = iter([0.0, 10.0, *[12.0] * 3, 30.0, 30.0])  # ten batches would be told by a real one: here two of them take 20 s
+    found = plan(model, section, materials, 15.0, lambda: next(clock))
+    assert found.images_per_second == pytest.approx(3 * 8 / 20)
+    assert found.hours == pytest.approx(64_000 / found.images_per_second / 3600)
+    _, state = finished(course(tmp_path))
+    assert isinstance(state, State)
+    size = save_checkpoint(tmp_path / "one", state, keep=1).stat().st_size
+    assert size == pytest.approx(found.checkpoint, rel=0.1)
+    weights = sum(value.numel() for value in model.parameters())
+    assert found.parameters == weights
+    assert found.least_memory < found.memory
+
+
+def test_the_memory_planned_is_the_memory_taken() -> None:
+    """Against the allocator's own account of a forward and backward pass."""
+    section = base_section(
+        batch_size=32, network={"kind": "transformer", "patch": 2, "width": 64, "depth": 4, "heads": 2, "detail": 16}
+    )
+    model, materials = rehearsed(section, NOTHING, 16)
+    found = plan(model, section, materials, 0.0)
+    from torch.profiler import ProfilerActivity, profile
+
+    from darkroom.training.batches import Batches
+    from darkroom.training.memory import Thrift, gradient
+
+    state, batches = begin(model, section), Batches(section, materials, torch.device("cpu"))
+    batch = batches.at(0, 32)
+    batches.close()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as account:
+        finished(gradient(state.model, state.weighting, batch, Thrift()))
+    totals = [event.total_allocated for event in account.profiler.kineto_results.events() if hasattr(event, "total_allocated")]
+    events = account._memory_profile().timeline if not totals else []
+    held, peak = 0, 0
+    for _, action, _, size in events:
+        held += {"CREATE": size, "DESTROY": -size}.get(action.name, 0)
+        peak = max(peak, held)
+    standing = found.memory - found.least_memory
+    assert 0.5 * peak < standing < 2 * peak
+
+
+def test_a_learning_rate_is_found_that_works(tmp_path: Path) -> None:
+    section = base_section(learning_rate_schedule={"kind": "constant", "warmup_images": 0})
+    model, materials = rehearsed(section, NOTHING, 8)
+    _, found = finished(range_test(model, section, materials, 80))
+    assert 1e-4 < found.suggested < 0.2
+    assert list(found.rates) == sorted(found.rates) and len(found.rates) == len(found.losses)
+    plot(found, tmp_path / "rates.png")
+    assert (tmp_path / "rates.png").stat().st_size > 5000
