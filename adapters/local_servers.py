@@ -197,7 +197,7 @@ def _started(name: str, port: int, tell: Callable[[str], None], store: str = "")
     health = "/health" if store else "/api/health"
     log = machine.home() / f"{name}.log"
     url = f"http://127.0.0.1:{port}"
-    tell(f"starting a local {name.partition('-')[0]} server at {url} (it stays up; `darkroom down` ends it)")
+    tell(f"starting a local {name.partition('-')[0]} server at {url}; its log: {log}")
     with log.open("ab") as output:
         process = subprocess.Popen(
             arguments,
