@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 from filelock import FileLock
@@ -19,6 +20,8 @@ from filelock import FileLock
 from adapters import machine
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+SUFFIX = ".server.json"  # of the record of a server that was started
+GRACE = 20.0  # seconds to end by itself before it is killed
 PATIENCE = 180  # seconds: a first start writes a database, on a busy machine
 
 
@@ -26,54 +29,108 @@ class ServerError(RuntimeError):
     """A server is not there and cannot be started. The text says which, where its log lies and what to do."""
 
 
-def prefect_api(tell: Callable[[str], None]) -> str:
+def prefect_api(tell: Callable[[str], None], port: int | None = None) -> str:
     """The address of the Prefect API to use: PREFECT_API_URL where set, else the local server's, started if need be.
 
-    Raises ServerError. Sets PREFECT_API_URL for this process: call it before anything imports prefect.
+    On `port` exactly, where one is given (0: any that is free); else on the usual one, or any that is free. Sets
+    PREFECT_API_URL for this process: call it before anything imports prefect. Raises ServerError.
     """
     machine.set_quiet()
     given = machine.setting("PREFECT_API_URL")
     if given:
         if not answers(f"{given}/health"):
             raise ServerError(
-                f"PREFECT_API_URL is {given}, and no Prefect server answers there. Start it, or unset PREFECT_API_URL: "
+                f"PREFECT_API_URL is {masked(given)}, and no Prefect server answers there. Start it, or unset PREFECT_API_URL: "
                 "darkroom then starts a local one"
             )
         return given
     machine.home().mkdir(parents=True, exist_ok=True)
     with FileLock(machine.home() / "servers.lock"):
-        url = _recorded("prefect", "/api/health") or _started("prefect", PREFECT_PORT, "/api/health", _prefect_command, tell)
+        url = _recorded("prefect", "/api/health") or _started("prefect", _free(port, PREFECT_PORT, "prefect"), tell)
     machine.set_setting("PREFECT_API_URL", f"{url}/api")
     machine.set_setting("PREFECT_HOME", str(machine.home() / "prefect"))
     return f"{url}/api"
 
 
-def mlflow_server(store: str, tell: Callable[[str], None]) -> str:
+def mlflow_server(store: str, tell: Callable[[str], None], port: int | None = None) -> str:
     """The address of the local MLflow server on a workspace's `store`, started if need be. Raises ServerError."""
     machine.set_quiet()
     machine.home().mkdir(parents=True, exist_ok=True)
-    name = f"mlflow-{abs(hash_text(store)):016x}"
-
-    def command(port: int) -> tuple[list[str], dict[str, str]]:
-        return [
-            *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store),
-            *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-        ], {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-
+    name = f"mlflow-{hash_text(store):016x}"
     with FileLock(machine.home() / "servers.lock"):
-        return _recorded(name, "/health") or _started(name, MLFLOW_PORT, "/health", command, tell)
+        return _recorded(name, "/health") or _started(name, _free(port, MLFLOW_PORT, "mlflow"), tell, store)
 
 
-def stop_servers() -> list[str]:
-    """End the servers that darkroom started. Returns their addresses."""
-    stopped = []
-    for record in sorted(machine.home().glob("*.server.json")):
+def running() -> set[str]:
+    """The names of the servers that darkroom started and that run."""
+    return {record.name.removesuffix(SUFFIX) for record in _records() if _is_ours(json.loads(record.read_text(encoding="utf-8")))}
+
+
+def fallen() -> list[str]:
+    """The names of the servers that darkroom started and that have ended without being told to."""
+    return sorted({record.name.removesuffix(SUFFIX) for record in _records()} - running())
+
+
+def restart(name: str, tell: Callable[[str], None]) -> None:
+    """Start a fallen server again where it was: those who use it know its address. Raises ServerError."""
+    with FileLock(machine.home() / "servers.lock"):
+        record = machine.home() / f"{name}{SUFFIX}"
         server = json.loads(record.read_text(encoding="utf-8"))
+        _started(name, server["port"], tell, server["store"])
+
+
+def stop_servers(keep: Collection[str] = ()) -> list[str]:
+    """End the servers that darkroom started, but those named in `keep`. Returns their addresses, once they are gone."""
+    stopped, ending = [], []
+    for record in _records():
+        server = json.loads(record.read_text(encoding="utf-8"))
+        if record.name.removesuffix(SUFFIX) in keep:
+            continue
         if _is_ours(server):
             os.killpg(server["pid"], signal.SIGTERM)
             stopped.append(server["url"])
+            ending.append(server)
         record.unlink()
+    deadline = time.monotonic() + GRACE
+    while any(_is_ours(server) for server in ending) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for server in ending:
+        if _is_ours(server):
+            os.killpg(server["pid"], signal.SIGKILL)
     return stopped
+
+
+def masked(address: str) -> str:
+    """An address without the user, password or token in it: fit for messages."""
+    parts = urlsplit(address)
+    if not parts.username and not parts.password and not parts.query:
+        return address
+    place = parts.netloc.rpartition("@")[2]
+    return urlunsplit(
+        (
+            parts.scheme,
+            f"***@{place}" if parts.username or parts.password else place,
+            parts.path,
+            "***" if parts.query else "",
+            "",
+        )
+    )
+
+
+def _records() -> list[Path]:
+    return sorted(machine.home().glob(f"*{SUFFIX}"))
+
+
+def _free(asked: int | None, usual: int, name: str) -> int:
+    """The port to start on. Raises ServerError where a port that a person asked for is taken."""
+    if asked and not machine.port_is_free(asked):
+        raise ServerError(
+            f"port {asked} is taken by another program, so that no {name} server was started; end that program, or choose "
+            f"another port with --{name}-port (0: any that is free)"
+        )
+    if asked is not None:
+        return asked or machine.free_port()
+    return usual if machine.port_is_free(usual) else machine.free_port()
 
 
 def answers(url: str) -> bool:
@@ -92,7 +149,7 @@ def hash_text(text: str) -> int:
 
 
 def _recorded(name: str, health: str) -> str | None:
-    record = machine.home() / f"{name}.server.json"
+    record = machine.home() / f"{name}{SUFFIX}"
     if not record.exists():
         return None
     server = json.loads(record.read_text(encoding="utf-8"))
@@ -127,14 +184,20 @@ def _prefect_command(port: int) -> tuple[list[str], dict[str, str]]:
     }
 
 
-def _started(
-    name: str, port: int, health: str, command: Callable[[int], tuple[list[str], dict[str, str]]], tell: Callable[[str], None]
-) -> str:
-    port = port if machine.port_is_free(port) else machine.free_port()
-    arguments, extra = command(port)
+def _mlflow_command(port: int, store: str) -> tuple[list[str], dict[str, str]]:
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+    ], {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def _started(name: str, port: int, tell: Callable[[str], None], store: str = "") -> str:
+    """Start a server: MLflow on `store`, or Prefect. The caller holds the lock of servers."""
+    arguments, extra = _mlflow_command(port, store) if store else _prefect_command(port)
+    health = "/health" if store else "/api/health"
     log = machine.home() / f"{name}.log"
     url = f"http://127.0.0.1:{port}"
-    tell(f"starting a local {name.partition('-')[0]} server at {url} (it stays up; `darkroom down` ends it)")
+    tell(f"starting a local {name.partition('-')[0]} server at {url}; its log: {log}")
     with log.open("ab") as output:
         process = subprocess.Popen(
             arguments,
@@ -151,6 +214,6 @@ def _started(
             process.kill()
             raise ServerError(f"the local {name} server did not start on port {port}; its log: {log}")
         time.sleep(0.3)
-    record = {"url": url, "port": port, "pid": process.pid, "health": health}
-    (machine.home() / f"{name}.server.json").write_text(json.dumps(record), encoding="utf-8")
+    record = {"url": url, "port": port, "pid": process.pid, "store": store}
+    (machine.home() / f"{name}{SUFFIX}").write_text(json.dumps(record), encoding="utf-8")
     return url

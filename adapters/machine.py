@@ -1,9 +1,14 @@
 """The machine: environment variables, the person's folder, the git commit. Read here and nowhere else."""
 
+import getpass
 import os
 import socket
 import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 # What must hold in every process that loads one of the products: no telemetry, no look-ups of newer versions, errors soon.
 QUIET = {
@@ -53,6 +58,31 @@ def environment_with(extra: dict[str, str]) -> dict[str, str]:
 def home() -> Path:
     """The person's Darkroom folder (the local servers' databases and logs): DARKROOM_HOME, or ~/.darkroom."""
     return Path(setting("DARKROOM_HOME") or Path.home() / ".darkroom").expanduser().absolute()
+
+
+def person() -> str:
+    """Whose process this is, as user@machine."""
+    try:
+        name = getpass.getuser()
+    except (OSError, KeyError):  # a container's user without a name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+@contextmanager
+def device_held(waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold this machine's device; `waiting()` is called where another holds it. A lock of files: freed when its holder dies."""
+    home().mkdir(parents=True, exist_ok=True)
+    lock = FileLock(home() / "device.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def git_commit(folder: Path) -> str:

@@ -1,8 +1,9 @@
-"""The MLflow registry: register a version, look one up, move an alias. Aliases only; stages are deprecated."""
+"""The MLflow registry: register a version, look one up, read what it is made of. Aliases only; stages are deprecated."""
 
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import yaml
 
 from adapters.mlflow_run import connected
+from darkroom.gates import Scores
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+_KEPT = ("value", "low", "high", "floor", "n")  # of each score; its tag must stay short
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,24 +24,25 @@ class Version:
     name: str
     number: str
     aliases: tuple[str, ...]
-    scores: Mapping[str, float]
+    scores: Scores
     tags: Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """What becomes a version: the model folder, its scores, its identities, the files that explain it."""
+    """What becomes a version: the model folder, its scores, its identities, its card, the files that explain it."""
 
     model: Path
     labels: tuple[str, ...]
-    scores: Mapping[str, float]
+    scores: Scores
     identities: Mapping[str, str]
+    card: str
     files: Mapping[str, Path]
 
 
 def version_with(workspace: Path, name: str, identities: Mapping[str, str]) -> Version | None:
     """The newest version that carries all these tags, if there is one."""
-    for version in _versions(workspace, name):
+    for version in versions(workspace, name):
         if all(version.tags.get(key) == value for key, value in identities.items()):
             return version
     return None
@@ -46,33 +50,38 @@ def version_with(workspace: Path, name: str, identities: Mapping[str, str]) -> V
 
 def version_at(workspace: Path, name: str, alias: str) -> Version | None:
     """The version that an alias points at, if there is one."""
-    return next((version for version in _versions(workspace, name) if alias in version.aliases), None)
+    return next((version for version in versions(workspace, name) if alias in version.aliases), None)
+
+
+def version_named(workspace: Path, name: str, wanted: str) -> Version:
+    """The version that a person means: a number, or an alias. Raises LookupError naming what there is."""
+    known = versions(workspace, name)
+    found = next((one for one in known if wanted == one.number or wanted in one.aliases), None)
+    if found is None:
+        there = ", ".join(f"{one.number}{''.join(f' @{alias}' for alias in one.aliases)}" for one in known)
+        raise LookupError(
+            f"{name} has no version or alias `{wanted}`; there are: {there or 'none; `darkroom run` registers one'}"
+        )
+    return found
 
 
 def register(workspace: Path, name: str, candidate: Candidate) -> Version:
     """Log the model (safetensors, JSON, and the library's code; no pickle) to the run under way, make it a version.
 
-    It is aliased `challenger`.
+    Its tags and card are written before the alias `challenger` moves to it: a version with an alias is whole.
     """
     import mlflow
 
     client = connected(workspace)
     logged = _log_model(candidate)
     made = mlflow.register_model(logged.model_uri, name)
-    for key, value in _tags(candidate).items():
+    scores = {score: {key: one[key] for key in _KEPT if one.get(key) is not None} for score, one in candidate.scores.items()}
+    tags = {**candidate.identities, "scores": json.dumps(scores), "made_by": "darkroom"}
+    for key, value in tags.items():
         client.set_model_version_tag(name, made.version, key, value)
+    client.update_model_version(name, made.version, candidate.card)
     client.set_registered_model_alias(name, CHALLENGER, made.version)
-    return Version(name, str(made.version), (CHALLENGER,), candidate.scores, candidate.identities)
-
-
-def move_champion(workspace: Path, version: Version, reason: str) -> None:
-    """`previous` <- the champion so far, `champion` <- this version; the reason is kept as a tag."""
-    client = connected(workspace)
-    so_far = version_at(workspace, version.name, CHAMPION)
-    if so_far is not None and so_far.number != version.number:
-        client.set_registered_model_alias(version.name, PREVIOUS, so_far.number)
-    client.set_model_version_tag(version.name, version.number, "promoted", reason)
-    client.set_registered_model_alias(version.name, CHAMPION, version.number)
+    return Version(name, str(made.version), (CHALLENGER,), scores, tags)
 
 
 def note(workspace: Path, version: Version, key: str, value: str) -> None:
@@ -80,19 +89,32 @@ def note(workspace: Path, version: Version, key: str, value: str) -> None:
     connected(workspace).set_model_version_tag(version.name, version.number, key, value[:5000])
 
 
-def model_folder(workspace: Path, name: str, alias: str) -> Path:
-    """A local folder with the files of the version at an alias. Raises LookupError where there is none."""
+def model_folder(workspace: Path, version: Version) -> Path:
+    """A local folder with the model files of a version. Raises LookupError for a version that is not Darkroom's."""
+    return _part(workspace, version, "model")
+
+
+def report_folder(workspace: Path, version: Version) -> Path:
+    """A local folder with what explains a version: card, scores, pictures, the manifest of its images. Raises LookupError."""
+    return _part(workspace, version, "report")
+
+
+def _part(workspace: Path, version: Version, part: str) -> Path:
     import mlflow
 
-    version = version_at(workspace, name, alias)
-    if version is None:
-        raise LookupError(f"no version of {name} is `{alias}` yet; `darkroom run` registers and promotes one")
-    path = Path(mlflow.artifacts.download_artifacts(f"models:/{name}/{version.number}"))
-    described = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
-    return path / str(described["flavors"]["python_function"]["artifacts"]["model"]["path"])
+    connected(workspace)
+    try:
+        path = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.number}"))
+        described = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
+        return path / str(described["flavors"]["python_function"]["artifacts"][part]["path"])
+    except (KeyError, TypeError, FileNotFoundError, mlflow.MlflowException) as error:
+        raise LookupError(
+            f"{version.name} version {version.number} was not registered by darkroom: it has no `{part}`"
+        ) from error
 
 
-def _versions(workspace: Path, name: str) -> list[Version]:
+def versions(workspace: Path, name: str) -> list[Version]:
+    """Every version, newest first; those that another tool registered too, with the scores that can be read."""
     client = connected(workspace)
     try:
         model = client.get_registered_model(name)
@@ -106,7 +128,7 @@ def _versions(workspace: Path, name: str) -> list[Version]:
             name=name,
             number=str(item.version),
             aliases=tuple(sorted(alias for alias, number in at.items() if str(number) == str(item.version))),
-            scores=json.loads(item.tags.get("scores", "{}")),
+            scores=_scores(item.tags.get("scores", "")),
             tags=dict(item.tags),
         )
         for item in client.search_model_versions(f"name = '{name}'")
@@ -114,8 +136,13 @@ def _versions(workspace: Path, name: str) -> list[Version]:
     return sorted(found, key=lambda version: -int(version.number))
 
 
-def _tags(candidate: Candidate) -> dict[str, str]:
-    return {**candidate.identities, "scores": json.dumps(dict(candidate.scores))}
+def _scores(tag: str) -> Scores:
+    """The tag `scores`; none where another tool keeps something else under that name."""
+    content: Any = None
+    with suppress(json.JSONDecodeError):
+        content = json.loads(tag)
+    items = content.items() if isinstance(content, dict) else ()
+    return {name: one for name, one in items if isinstance(one, dict) and isinstance(one.get("value"), int | float)}
 
 
 def _log_model(candidate: Candidate) -> Any:
@@ -131,6 +158,7 @@ def _log_model(candidate: Candidate) -> Any:
     )
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / "card.md").write_text(candidate.card, encoding="utf-8")
         for name, path in candidate.files.items():
             (Path(scratch) / name).write_bytes(path.read_bytes())
         return mlflow.pyfunc.log_model(

@@ -10,6 +10,7 @@ from typing import Any
 
 from adapters import machine
 from adapters.dvc_data import flattened
+from adapters.local_servers import masked
 from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, ScoreMeasured, StepTaken
 
 EXPERIMENT = "darkroom"
@@ -47,8 +48,9 @@ def connected(workspace: Path) -> Any:
         mlflow.set_experiment(EXPERIMENT)
         return mlflow.MlflowClient()
     except Exception as error:  # the client raises many kinds for a server that is away
+        said = str(error).splitlines()[0].replace(store, masked(store))
         raise TrackingError(
-            f"MLflow does not answer at {store}: {str(error).splitlines()[0]}. Start that server, or unset "
+            f"MLflow does not answer at {masked(store)}: {said}. Start that server, or unset "
             "MLFLOW_TRACKING_URI: darkroom then keeps its records in the workspace"
         ) from error
 

@@ -51,15 +51,17 @@ class Teller:
 
 
 def show_picture(key: str, path: Path, description: str) -> None:
-    """A picture artifact. It carries its pixels, since the UI may not reach this machine's files."""
-    from prefect.artifacts import create_image_artifact
+    """A picture, on a page: Prefect's image artifacts fetch an address, and the UI may not reach this machine's files."""
+    show_page(key, embedded(path, description), description)
 
+
+def embedded(path: Path, description: str) -> str:
+    """Markdown that carries a picture's pixels."""
     image = Image.open(path).convert("RGB")
     image.thumbnail((800, 800))
     buffer = BytesIO()
     image.save(buffer, "WEBP", quality=85)
-    url = f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    create_image_artifact(image_url=url, key=key.replace("_", "-"), description=description)
+    return f"![{description}](data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
 def show_page(key: str, markdown: str, description: str) -> None:
@@ -70,10 +72,26 @@ def show_page(key: str, markdown: str, description: str) -> None:
 
 
 def say(text: str) -> None:
-    """A line in the log of the run under way."""
+    """A line in the log of the run under way; outside a run, in the program's own log."""
     from prefect import get_run_logger
+    from prefect.exceptions import MissingContextError
 
-    get_run_logger().info(text)
+    try:
+        get_run_logger().info(text)
+    except MissingContextError:
+        logging.getLogger("darkroom").info(text)
+
+
+def start_deployment(name: str, **parameters: Any) -> bool:
+    """Start a served flow (`flow/deployment`) and go on. Whether there is such a deployment."""
+    from prefect.deployments import run_deployment
+    from prefect.exceptions import ObjectNotFound
+
+    try:
+        run_deployment(name, timeout=0, as_subflow=False, parameters=parameters or None)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def flow_run_name() -> str:
@@ -131,21 +149,3 @@ class _Plain(logging.Formatter):
 def _is_said(record: logging.LogRecord) -> bool:
     """Prefect's own remarks on states are left to its UI."""
     return not record.getMessage().startswith(("Finished in state", "Beginning flow run", "View at", "Created task run"))
-
-
-def serve(flows: list[Any], workspace: Path, settings: dict[str, Any]) -> None:
-    """Serve flows as deployments of a workspace until interrupted: each can be started, scheduled and paused from the UI."""
-    from prefect import serve as serve_deployments
-    from prefect.types.entrypoint import EntrypointType
-
-    serve_deployments(
-        *[
-            flow.to_deployment(
-                name=workspace.name,
-                parameters={"workspace": str(workspace)} | {"settings": settings},
-                entrypoint_type=EntrypointType.MODULE_PATH,
-                tags=["darkroom"],
-            )
-            for flow in flows
-        ]
-    )

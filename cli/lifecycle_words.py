@@ -1,4 +1,4 @@
-"""The words of the lifecycle: run, init, sample-data, ui, up, down."""
+"""The words of the lifecycle: run, init, sample-data, ui, up, serve-flows, watch, down."""
 
 import argparse
 from collections.abc import Callable
@@ -13,15 +13,7 @@ def add_words(words: Words) -> None:
     _run(words)
     _init(words)
     _sample_data(words)
-    for name, what, example in (
-        ("ui", "start the Prefect and MLflow servers, print where they are", "darkroom ui"),
-        ("up", "the same, and serve the flows: trigger and schedule them from the Prefect UI", "darkroom up"),
-        ("down", "end the servers that darkroom started", "darkroom down"),
-    ):
-        word = declare(words, name, what, example)
-        if name != "down":
-            workspace_option(word)
-        word.set_defaults(act=_served(name))
+    _servers(words)
 
 
 def _run(words: Words) -> None:
@@ -88,10 +80,39 @@ def _sample_data(words: Words) -> None:
     word.set_defaults(act=act)
 
 
+def _servers(words: Words) -> None:
+    for name, what, example in (
+        ("ui", "start the Prefect and MLflow servers, print where they are", "darkroom ui"),
+        ("up", "everything on this machine, until Ctrl-C: servers, flows, watched images, image service", "darkroom up"),
+        ("serve-flows", "serve the flows alone, for servers that run elsewhere", "darkroom serve-flows"),
+        ("watch", "watch the images alone: a change starts the flow `retraining`", "darkroom watch"),
+        ("down", "end the servers that darkroom started", "darkroom down"),
+    ):
+        made = declare(words, name, what, example)
+        if name != "down":
+            workspace_option(made)
+        if name == "up":
+            made.add_argument("--prefect-port", type=int, metavar="N", help="port of the Prefect server (0: any that is free)")
+            made.add_argument("--mlflow-port", type=int, metavar="N", help="port of the MLflow server (0: any that is free)")
+            made.add_argument(
+                "--image-port", type=int, default=8000, metavar="N", help="port of the image service (default 8000)"
+            )
+        made.set_defaults(act=_served(name))
+
+
 def _served(name: str) -> Callable[[argparse.Namespace], int]:
     def act(given: argparse.Namespace) -> int:
         from cli import servers
 
-        return servers.down() if name == "down" else servers.up(given.workspace, serve_flows=name == "up")
+        match name:
+            case "down":
+                return servers.down()
+            case "up":
+                return servers.up(given.workspace, (given.prefect_port, given.mlflow_port), given.image_port)
+            case "watch":
+                return servers.watch(given.workspace)
+            case "serve-flows":
+                return servers.serve_flows(given.workspace)
+        return servers.ui(given.workspace)
 
     return act

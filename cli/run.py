@@ -133,7 +133,7 @@ def _summary(folder: Path, done: Sequence[Any], api: str) -> None:
         say(f"{name:<12}{figures['images_seen']:,} images seen, held-out loss {figures['held_out_loss']}")
     _scores(by["evaluate"].figures["tuned"])
     version, verdict = by["register"].figures, by["promote"]
-    state = "challenger, not promoted" if verdict.how == "refused" else "champion"
+    state = {"refused": "challenger, not promoted", "waiting": "challenger, waiting for approval"}.get(verdict.how, "champion")
     say(f"model       {version['name']} version {version['version']} ({state}): {verdict.why}")
     if "picture" in by["draw"].figures:
         say(f"picture     {_near(Path(by['draw'].figures['picture']))}")

@@ -1,32 +1,90 @@
-"""The commands ui, up and down."""
+"""The commands ui, up, watch and down."""
 
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
-from adapters import local_servers, mlflow_run, workspace
+from adapters import local_servers, machine, mlflow_run, supervising, workspace
 from cli.run import say
 
 
-def up(folder: Path | None, serve_flows: bool) -> int:
-    """Start the servers, print where they are; serve the flows until interrupted, where asked."""
-    found = workspace.opened(folder or Path.cwd())
-    api = local_servers.prefect_api(say)
-    store = mlflow_run.store_of(found)
-    address = store if store.startswith("http") else _with_store(found, store)
-    say(f"Prefect UI  {api.removesuffix('/api')}")
-    say(f"MLflow UI   {address}")
-    if serve_flows:
-        from adapters.prefect_runs import serve
-        from darkroom.params import read_params
-        from flows.base_model import base_model
-        from flows.dataset_refresh import dataset_refresh
-        from flows.full_run import full_run
-        from flows.promotion import promotion
-        from flows.tuned_model import tuned_model
+def connect(found: Path) -> str:
+    """Make Prefect and MLflow ready for flows run in this process. Returns the address of Prefect's API."""
+    mlflow_run.connected(found)
+    return local_servers.prefect_api(say)
 
-        settings = read_params(found / "params.yaml").model_dump(mode="json", by_alias=True)
-        say("serving the flows; start them in the Prefect UI under Deployments. Ctrl-C ends this")
-        serve([full_run, dataset_refresh, base_model, tuned_model, promotion], found, settings)
+
+def ui(folder: Path | None) -> int:
+    """Start the servers, print where they are."""
+    found = workspace.opened(folder or Path.cwd())
+    _servers(found)
     return 0
+
+
+def up(folder: Path | None, ports: tuple[int | None, int | None], image_port: int) -> int:
+    """Everything on this machine, until interrupted: servers, flows, watcher, image service."""
+    found = workspace.opened(folder or Path.cwd())
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    before = local_servers.running()
+    api, store = _servers(found, ports)
+    with_flows = {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": store}
+    word = [sys.executable, "-m", "cli"]
+    parts = [
+        supervising.Part("flows", [*word, "serve-flows", "--workspace", str(found)], with_flows),
+        supervising.Part("watch", [*word, "watch", "--workspace", str(found)], with_flows),
+    ]
+    if find_spec("serving.__main__" if find_spec("serving") else "serving"):
+        port = image_port if machine.port_is_free(image_port) else machine.free_port()
+        command = [sys.executable, "-m", "serving", "--workspace", str(found), "--host", "127.0.0.1", "--port", str(port)]
+        parts.append(supervising.Part("images", command, with_flows))
+        say(f"Images      http://127.0.0.1:{port}")
+    say("serving the flows; start them in the Prefect UI under Deployments. Ctrl-C ends this")
+    try:
+        supervising.keep_running(parts, say, _servers_kept(found, ports), ended)
+    finally:
+        for address in local_servers.stop_servers(keep=before):
+            say(f"ended {address}")
+    return 0
+
+
+def serve_flows(folder: Path | None) -> int:
+    """Serve the flows as deployments of a workspace until interrupted."""
+    found = workspace.opened(folder or Path.cwd())
+    connect(found)
+    from adapters.deployments import serve
+    from darkroom.params import read_params
+    from flows.base_model import base_model
+    from flows.dataset_refresh import dataset_refresh
+    from flows.full_run import full_run
+    from flows.promotion import promotion
+    from flows.retraining import retraining
+    from flows.tuned_model import tuned_model
+
+    settings = read_params(found / "params.yaml")
+    flows = [full_run, dataset_refresh, base_model, tuned_model, promotion, retraining]
+    serve(flows, found, settings.model_dump(mode="json", by_alias=True), settings.retrain.schedule)
+    return 0
+
+
+def watch(folder: Path | None) -> int:
+    """Look at the folder of images and the drop list; tell Prefect of a change once it is over. Until interrupted."""
+    found = workspace.opened(folder or Path.cwd())
+    connect(found)
+    from adapters.deployments import tell_change
+    from adapters.watching import Watcher
+    from darkroom.params import read_params
+
+    watcher = Watcher(found, tell=lambda change: tell_change(found, change), say=say)
+    while True:
+        settings = read_params(found / "params.yaml")
+        watcher.look(settings)
+        time.sleep(settings.retrain.look_every)
 
 
 def down() -> int:
@@ -36,6 +94,30 @@ def down() -> int:
     return 0
 
 
-def _with_store(found: Path, store: str) -> str:
+def _servers(found: Path, ports: tuple[int | None, int | None] = (None, None)) -> tuple[str, str]:
+    """Addresses of Prefect's API and MLflow, started if need be."""
+    api = local_servers.prefect_api(say, ports[0])
+    store = mlflow_run.store_of(found)
+    address = store if store.startswith("http") else _with_store(found, store, ports[1])
+    say(f"Prefect UI  {local_servers.masked(api.removesuffix('/api'))}")
+    say(f"MLflow UI   {local_servers.masked(address)}")
+    return api, address
+
+
+def _servers_kept(found: Path, ports: tuple[int | None, int | None]) -> Callable[[], None]:
+    """A check that starts the servers again where they have died."""
+    state = {"next": 0.0}
+
+    def check() -> None:
+        if time.monotonic() >= state["next"]:
+            state["next"] = time.monotonic() + 10
+            for name in local_servers.fallen():
+                say(f"{name} has ended; it is started again")
+                local_servers.restart(name, say)
+
+    return check
+
+
+def _with_store(found: Path, store: str, port: int | None) -> str:
     mlflow_run.connected(found)  # makes the database, so that the server finds it whole
-    return local_servers.mlflow_server(store, say)
+    return local_servers.mlflow_server(store, say, port)

@@ -11,6 +11,7 @@ from darkroom.curation.curate import CurateSection
 from darkroom.evaluation.evaluate import EvaluateSection
 from darkroom.finetuning.finetune import FinetuneSection
 from darkroom.gates import PromoteSection, RegisterSection
+from darkroom.retraining import RetrainSection
 from darkroom.sections import Section, read_yaml, validated
 from darkroom.training.train_base import TrainBaseSection
 
@@ -25,6 +26,7 @@ class Params(Section):
     evaluate: EvaluateSection
     register_: Annotated[RegisterSection, Field(alias="register")]  # `register` itself is a method of every class
     promote: PromoteSection
+    retrain: RetrainSection
 
 
 def read_params(file: Path) -> Params:

@@ -14,6 +14,8 @@ from darkroom.events import Event, Noted, kept
 from darkroom.params import Params, read_params
 from darkroom.stage import EVENTS
 
+BUSY = "another training holds this machine's device"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -36,15 +38,15 @@ class Done:
 
 
 @contextmanager
-def opened(folder: Path, settings: Params) -> Iterator[Job]:
-    """A workspace with these settings written to its params.yaml, held against other writers until the run ends."""
+def opened(folder: Path, settings: Params | None) -> Iterator[Job]:
+    """A workspace, held against other writers until the block ends; with these settings written to its params.yaml, if any."""
     found = workspace.opened(folder)
 
     def waiting() -> None:
         prefect_runs.say(f"another run writes to {found}; this one goes on when it ends")
 
     with workspace.writing(found, waiting):
-        changed = workspace.change_params(found, settings.model_dump(mode="json", by_alias=True))
+        changed = workspace.change_params(found, settings.model_dump(mode="json", by_alias=True)) if settings else []
         if changed:
             prefect_runs.say(f"settings written to params.yaml: {', '.join(changed)}")
         yield Job(found, read_params(found / "params.yaml"), prefect_runs.flow_run_name())
@@ -77,7 +79,7 @@ def brought_up_to_date(
         identities=identities(job),
         data=data,
     )
-    with mlflow_run.run_of(subject) as sender:
+    with mlflow_run.run_of(subject) as sender, machine.device_held(lambda: prefect_runs.say(f"{stage} waits: {BUSY}")):
         prefect_runs.followed(events, bar, sender, _Warnings(sender, bar))
         dvc_data.record(job.workspace, stage)
         (job.workspace / EVENTS / f"{stage}.run").write_text(sender.run_id, encoding="utf-8")

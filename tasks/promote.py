@@ -1,63 +1,190 @@
-"""The task `promote`, and the picture of what serves after it."""
+"""The task `promote`: the gates, the comparison that a person sees, the move of the alias."""
 
+import json
 import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from prefect import task
 
-from adapters import mlflow_registry, prefect_runs
-from darkroom.gates import verdicts
-from darkroom.images import contact_sheet
+from adapters import mlflow_registry, prefect_runs, promotions
+from adapters.mlflow_registry import CHALLENGER, CHAMPION, Version
+from adapters.promotions import Decision
+from darkroom.evaluation.evaluate import evaluate
+from darkroom.gates import Scores, Verdict, against, verdicts
+from darkroom.images import Pixels, contact_sheet
 from darkroom.networks.saved import read_card
 from darkroom.sampling import generate
-from tasks.job import STEP, Done, Job
+from tasks.job import STEP, Done, Job, identities
+
+DRAWN = 32  # images of each model in the comparison
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A version before its gates. `champion` None: there is none yet."""
+
+    challenger: Version
+    champion: Version | None
+    found: list[Verdict]
+
+    @property
+    def refusals(self) -> str:
+        """What the gates refuse, in words; empty where all pass."""
+        return "; ".join(one.text for one in self.found if not one.passed)
 
 
 @task(task_run_name="promote, if the gates agree", **STEP)
 def promote(job: Job) -> Done:
-    """Make the challenger the champion where every gate passes; otherwise say which refused, with the figures."""
+    """Make the challenger the champion where every gate passes and nobody is to be asked; otherwise say why not."""
     started = time.perf_counter()
+    compared = compare(job, None)
+    if compared is None:
+        return Done("promote", "unchanged", "it is the champion already", time.perf_counter() - started)
+    number = {"version": compared.challenger.number}
+    if compared.refusals:
+        prefect_runs.say(f"version {compared.challenger.number} is not promoted: {compared.refusals}")
+        return Done("promote", "refused", compared.refusals, time.perf_counter() - started, number)
+    if job.settings.promote.approval == "person":
+        why = "all gates passed; it waits for a person's approval in the Prefect UI, or for `darkroom promote`"
+        asked = prefect_runs.start_deployment(f"promotion/{job.workspace.name}", workspace=str(job.workspace))
+        prefect_runs.say(why if asked else f"{why} (the flow `promotion` is not served: `darkroom up` serves it)")
+        return Done("promote", "waiting", why, time.perf_counter() - started, number)
+    move(job, compared, Decision("promoted", "all gates passed"))
+    return Done("promote", "computed", "all gates passed", time.perf_counter() - started, number)
+
+
+@task(task_run_name="compare challenger and champion", **STEP)
+def prepare(job: Job, wanted: str | None) -> Comparison | None:
+    """The comparison, for a flow that asks a person afterwards."""
+    return compare(job, wanted)
+
+
+def compare(job: Job, wanted: str | None) -> Comparison | None:
+    """Every gate's verdict on a version (None: the challenger), shown beside the champion. None where it is the champion.
+
+    Both are scored on the data the workspace has now: a version scored on other data, or by other settings, is scored again.
+    """
     at, name = job.workspace, job.settings.register_.name
-    challenger = mlflow_registry.version_at(at, name, mlflow_registry.CHALLENGER)
-    champion = mlflow_registry.version_at(at, name, mlflow_registry.CHAMPION)
-    if challenger is None:
+    tell_of_a_move_made_elsewhere(job)
+    if wanted is None and mlflow_registry.version_at(at, name, CHALLENGER) is None:
         raise LookupError(f"no version of {name} is `challenger`; the flow `tuned model` registers one")
+    challenger = mlflow_registry.version_named(at, name, wanted or CHALLENGER)
+    champion = mlflow_registry.version_at(at, name, CHAMPION)
     if champion is not None and champion.number == challenger.number:
-        return _done("unchanged", f"version {champion.number} is the champion already", started, champion.number)
-    found = verdicts(job.settings.promote, challenger.scores, champion.scores if champion else None)
-    page = "\n".join(f"- {'passed' if one.passed else '**refused**'}: {one.gate}: {one.text}" for one in found)
-    prefect_runs.show_page("promotion", f"## {name} version {challenger.number}\n\n{page}", "The gates' verdicts")
-    refusals = "; ".join(one.text for one in found if not one.passed)
-    mlflow_registry.note(at, challenger, "gates", refusals or "passed")
-    if refusals:
-        prefect_runs.say(f"version {challenger.number} is not promoted: {refusals}")
-        return _done("refused", refusals, started, challenger.number)
-    mlflow_registry.move_champion(at, challenger, "all gates passed")
-    return _done("computed", "all gates passed", started, challenger.number)
+        return None
+    samples = _samples(job, challenger)
+    scores = _scores_on_this_data(job, challenger)
+    found = verdicts(job.settings.promote, scores, samples)
+    beaten: Scores = {}
+    if champion is not None and "forgotten" in champion.tags:
+        found.append(
+            Verdict("against the champion", True, "the champion was trained on images since forgotten: any version may follow")
+        )
+    elif champion is not None:
+        beaten = _scores_on_this_data(job, champion)
+        found.append(against(job.settings.promote, scores, beaten))
+    compared = Comparison(challenger, champion, found)
+    mlflow_registry.note(at, challenger, "gates", compared.refusals or "passed")
+    _show(job, compared, samples, (scores, beaten))
+    return compared
+
+
+def move(job: Job, compared: Comparison, decision: Decision) -> None:
+    """Make the compared version the champion. Raises PromotionError where another became champion meanwhile."""
+    promotions.promote(job.workspace, compared.challenger, compared.champion, decision)
+    prefect_runs.say(f"{compared.challenger.name} version {compared.challenger.number} is the champion: {decision.why}")
+
+
+def tell_of_a_move_made_elsewhere(job: Job) -> None:
+    """Where someone moved `champion` in the MLflow UI: respect it, record it, and warn if the version fails its gates."""
+    moved = promotions.noticed(job.workspace, job.settings.register_.name)
+    if moved is None:
+        return
+    version, before = moved
+    refusals = [one.text for one in verdicts(job.settings.promote, version.scores, None) if not one.passed]
+    verdict = f"**It fails its gates**: {'; '.join(refusals)}" if refusals else "It passes its gates."
+    text = f"{version.name} version {version.number} was made champion outside darkroom (before: {before or 'none'}). {verdict}"
+    prefect_runs.show_page("champion-moved", f"{'⚠ ' if refusals else ''}{text}", "The champion was moved elsewhere")
+    prefect_runs.say(text.replace("**", ""))
+
+
+def _samples(job: Job, version: Version) -> Pixels:
+    """Images drawn from the registered files, always with the same seeds: what serves must draw, not what was trained."""
+    folder = mlflow_registry.model_folder(job.workspace, version)
+    card, section = read_card(folder), job.settings.evaluate
+    names = card.focus or card.labels
+    labels = sorted(card.labels.index(names[index % len(names)]) for index in range(DRAWN))
+    drawing = card.drawing
+    return np.asarray(
+        prefect_runs.followed(generate(folder, labels, DRAWN, section.seed, drawing.steps, drawing.guidance, section.batch))
+    )
+
+
+def _scores_on_this_data(job: Job, version: Version) -> Scores:
+    """The scores in the version's tags where they were measured on this data with these settings; else measured now, and kept."""
+    settings = job.settings.evaluate.model_dump_json()
+    registered = mlflow_registry.report_folder(job.workspace, version) / "params.yaml"
+    data = identities(job)["data.md5"]
+    if version.tags.get("data.md5") == data and _evaluated_with(registered) == json.loads(settings):
+        return version.scores
+    kept = job.workspace / ".darkroom/evaluated" / f"{version.name}-{version.number}-{data}"
+    if not (kept / "scores.json").exists() or (kept / "settings.json").read_text(encoding="utf-8") != settings:
+        prefect_runs.say(f"scoring version {version.number} again: it was scored on other data or with other settings")
+        folder = mlflow_registry.model_folder(job.workspace, version)
+        prefect_runs.followed(evaluate(job.settings.evaluate, job.workspace / "data/curated", {"version": folder}, kept))
+        (kept / "settings.json").write_text(settings, encoding="utf-8")
+    fresh: Scores = json.loads((kept / "scores.json").read_text(encoding="utf-8"))["version"]
+    return {**{name: one for name, one in version.scores.items() if name == "held_out_loss"}, **fresh}
+
+
+def _evaluated_with(params: Path) -> object:
+    from darkroom.sections import SettingsError, read_yaml
+
+    try:
+        return read_yaml(params).get("evaluate")
+    except SettingsError:  # an older version kept none
+        return None
+
+
+def _show(job: Job, compared: Comparison, samples: Pixels, scores: tuple[Scores, Scores]) -> None:
+    challenger, champion = compared.challenger, compared.champion
+    title = f"{challenger.name}: version {challenger.number}"
+    rows = [f"## {title} {'against champion ' + champion.number if champion else '(no champion yet)'}\n"]
+    rows += [f"- {'passed' if one.passed else '**refused**'}: {one.gate}: {one.text}" for one in compared.found]
+    rows += ["\n| score | challenger | champion |", "|---|---|---|"]
+    rows += [f"| {name} | {_figure(scores[0], name)} | {_figure(scores[1], name)} |" for name in scores[0]]
+    sheets = [("challenger", challenger, samples)]
+    if champion is not None:
+        sheets.append(("champion", champion, _samples(job, champion)))
+    for who, version, pixels in sheets:
+        sheet = job.workspace / ".darkroom" / f"compared-{who}.png"
+        contact_sheet(pixels, columns=8, scale=max(1, 96 // pixels.shape[1])).save(sheet)
+        rows += [
+            f"\n### {who.capitalize()}, version {version.number}\n",
+            prefect_runs.embedded(sheet, f"drawn by version {version.number}"),
+        ]
+    prefect_runs.show_page("promotion", "\n".join(rows), "Challenger and champion, from the same seeds")
+
+
+def _figure(scores: Scores, name: str) -> str:
+    return f"{scores[name]['value']:.4g}" if name in scores else ""
 
 
 @task(task_run_name="draw from the champion", **STEP)
 def draw_champion(job: Job) -> Done:
     """A sheet of images from the registered champion: reports/champion.png."""
     started = time.perf_counter()
-    champion = mlflow_registry.version_at(job.workspace, job.settings.register_.name, mlflow_registry.CHAMPION)
+    champion = mlflow_registry.version_at(job.workspace, job.settings.register_.name, CHAMPION)
     sheet = job.workspace / "reports/champion.png"
     if champion is None:
         return Done("draw", "unchanged", "there is no champion yet", time.perf_counter() - started)
-    drawn_from = sheet.with_suffix(".version")
+    drawn_from, drawn = sheet.with_suffix(".version"), {"picture": str(sheet)}
     if sheet.exists() and drawn_from.exists() and drawn_from.read_text(encoding="utf-8") == champion.number:
-        return Done("draw", "unchanged", "drawn already", time.perf_counter() - started, {"picture": str(sheet)})
-    folder = mlflow_registry.model_folder(job.workspace, champion.name, mlflow_registry.CHAMPION)
-    card, section = read_card(folder), job.settings.evaluate
-    names = card.focus or card.labels
-    labels = sorted(card.labels.index(names[index % len(names)]) for index in range(32))
-    events = generate(folder, labels, len(labels), section.seed, card.drawing.steps, card.drawing.guidance, section.batch)
-    pixels = prefect_runs.followed(events)
-    contact_sheet(np.asarray(pixels), columns=8, scale=max(1, 96 // card.image_size)).save(sheet)
+        return Done("draw", "unchanged", "drawn already", time.perf_counter() - started, drawn)
+    pixels = _samples(job, champion)
+    contact_sheet(pixels, columns=8, scale=max(1, 96 // pixels.shape[1])).save(sheet)
     drawn_from.write_text(champion.number, encoding="utf-8")
     prefect_runs.show_picture("champion", sheet, f"{champion.name} version {champion.number}")
-    return Done("draw", "computed", "", time.perf_counter() - started, {"picture": str(sheet)})
-
-
-def _done(how: str, why: str, started: float, version: str) -> Done:
-    return Done("promote", how, why, time.perf_counter() - started, {"version": version})
+    return Done("draw", "computed", "", time.perf_counter() - started, drawn)

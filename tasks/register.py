@@ -6,6 +6,7 @@ import time
 from prefect import task
 
 from adapters import mlflow_registry, mlflow_run, prefect_runs
+from adapters.model_card import model_card
 from darkroom.networks.saved import read_card
 from darkroom.refs import digest_of
 from tasks.job import STEP, Done, Job, identities, run_id_of
@@ -22,16 +23,25 @@ def register(job: Job) -> Done:
     if version is None:
         how, why = "computed", "new weights or scores"
         subject = mlflow_run.Subject(at, "register", job.lifecycle, {"name": name}, identities(job), at / "data/curated")
-        scores = json.loads((at / "reports/evaluate/scores.json").read_text(encoding="utf-8"))["tuned"]
         with mlflow_run.run_of(subject):
-            card = read_card(at / "models/tuned")
-            candidate = mlflow_registry.Candidate(
-                model=at / "models/tuned",
-                labels=card.focus or card.labels,
-                scores={key: one["value"] for key, one in scores.items()},
-                identities={**made_of, **identities(job), "trained_in": run_id_of(job, "finetune") or ""},
-                files={part: at / "reports/evaluate" / part for part in ("scores.json", "report.html", "samples_tuned.png")},
-            )
-            version = mlflow_registry.register(at, name, candidate)
+            version = mlflow_registry.register(at, name, _candidate(job, made_of))
     prefect_runs.say(f"{name} version {version.number}: {why}")
     return Done("register", how, why, time.perf_counter() - started, {"name": name, "version": version.number})
+
+
+def _candidate(job: Job, made_of: dict[str, str]) -> mlflow_registry.Candidate:
+    at = job.workspace
+    card = read_card(at / "models/tuned")
+    scores = json.loads((at / "reports/evaluate/scores.json").read_text(encoding="utf-8"))["tuned"]
+    held_out = json.loads((at / "reports/finetune/metrics.json").read_text(encoding="utf-8"))["held_out_loss"]
+    scores |= {"held_out_loss": {"value": held_out}} if held_out is not None else {}
+    tags = {**made_of, **identities(job), "trained_in": run_id_of(job, "finetune") or ""}
+    files = {part: at / "reports/evaluate" / part for part in ("scores.json", "report.html", "samples_tuned.png")}
+    return mlflow_registry.Candidate(
+        model=at / "models/tuned",
+        labels=card.focus or card.labels,
+        scores=scores,
+        identities=tags,
+        card=model_card(at, job.settings.model_dump(mode="json", by_alias=True), scores, tags),
+        files={**files, "manifest.parquet": at / "data/curated/manifest.parquet", "params.yaml": at / "params.yaml"},
+    )

@@ -75,12 +75,9 @@ def tiny_settings(source: Path) -> dict[str, Any]:
     settings["evaluate"]["features"] = {"kind": "pixels", "side": 8}
     settings["evaluate"]["metrics"] = [{"kind": "kernel_distance"}, {"kind": "coverage", "k": 3}]
     settings["register"]["name"] = "tiny"
-    settings["promote"] = {
-        "largest_kernel_distance": 1e9,
-        "largest_copied_share": 1.0,
-        "least_coverage": 0.0,
-        "champion_margin": 1e9,
-    }
+    settings["promote"] |= {"largest_kernel_distance": 1e9, "largest_copied_share": 1.0, "least_coverage": 0.0}
+    settings["promote"] |= {"largest_held_out_loss": 1e9, "against_champion": "no_worse"}
+    settings["retrain"] |= {"look_every": 1, "quiet": 2}
     return settings
 
 

@@ -17,11 +17,13 @@ from darkroom.randomness import WEIGHTS, torch_seed
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.training.course import UNSTEERED, Conduct, Course
 from darkroom.training.session import Places, Splits, run_course
+from darkroom.training.start import WEIGHTS_FOLDER, Start
 
 
 class TrainBaseSection(Course):
     """Settings of the training from scratch."""
 
+    start: Start
     network: Network
     preconditioning: Preconditioning
     drawing: Annotated[Drawing, Field(description="how images are drawn from the model")]
@@ -31,6 +33,8 @@ def train_base(section: TrainBaseSection, places: Places, conduct: Conduct = UNS
     """Train a base model on the curated training images. Raises TrainingStopped, StoppedOnRequest, ModelError, ValueError."""
     splits = splits_of(places.data)
     model, card = fresh(section, splits, places)
+    card = section.start.begin(places.checkpoints.parents[1] / WEIGHTS_FOLDER, model, card)
+    section = section.model_copy(update={"images": section.start.images(section.images)})
     return (yield from run_course(model, card, section, splits, places, conduct))
 
 

@@ -27,6 +27,7 @@ DRAWING = {
     "guided_levels": {"least": 0.0, "most": 1000.0},
 }
 SETTINGS: dict[str, Any] = {
+    "start": {"kind": "scratch"},
     "seed": 3,
     "device": "cpu",
     "precision": "fp32",

@@ -1,13 +1,12 @@
 """One workspace that one full run went through, for every test that needs what such a run leaves."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.conftest import darkroom, draw_images, tiny_settings
+from tests.conftest import darkroom, draw_images, tiny_settings, write_settings
 
 
 @pytest.fixture(scope="session")
@@ -23,23 +22,21 @@ def life(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "Traceback" not in done.stderr
     assert stamps(images) == before, "the person's folder was changed"
     (folder / "first.txt").write_text(done.stdout, encoding="utf-8")
+    for part in ("my pictures", "darkroom-my pictures"):
+        shutil.copytree(folder / part, folder / "as it was" / part)
     return folder / "darkroom-my pictures"
 
 
-@pytest.fixture
-def copied(life: Path, tmp_path: Path) -> Callable[[], Path]:
-    """Makes a copy of that workspace, with images of its own, to change."""
-
-    def copy() -> Path:
-        shutil.copytree(life.parent / "my pictures", tmp_path / "my pictures")
-        workspace = tmp_path / "copy"
-        shutil.copytree(life, workspace)
-        settings = yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))
-        settings["curate"]["source"] = str(tmp_path / "my pictures")
-        (workspace / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
-        return workspace
-
-    return copy
+@pytest.fixture(scope="module")
+def lived(life: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of that workspace as the first run left it, with images of its own."""
+    folder = tmp_path_factory.mktemp("lived")
+    shutil.copytree(life.parent / "as it was", folder, dirs_exist_ok=True)
+    workspace, images = folder / life.name, folder / "my pictures"
+    settings = yaml.safe_load((workspace / "params.yaml").read_text(encoding="utf-8"))
+    settings["curate"]["source"] = str(images)
+    write_settings(workspace, settings)
+    return workspace
 
 
 def stamps(folder: Path) -> dict[Path, tuple[int, bytes]]:

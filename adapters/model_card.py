@@ -1,0 +1,76 @@
+"""A version's model card: one page of Markdown that says what the model is, what it was made of and how it did."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adapters.dvc_data import flattened
+from darkroom.gates import Scores
+
+
+def model_card(workspace: Path, settings: Mapping[str, Any], scores: Scores, identities: Mapping[str, str]) -> str:
+    """The card of the tuned model that lies in a workspace. `settings` is the whole of params.yaml."""
+    name = settings["register"]["name"]
+    counts = json.loads((workspace / "data/curated/dataset.json").read_text(encoding="utf-8"))
+    model = json.loads((workspace / "models/tuned/model.json").read_text(encoding="utf-8"))
+    parts = [
+        f"# {name}",
+        _data(counts, settings, identities),
+        _scores(scores),
+        _making(model, settings, identities),
+        _use(name, model),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(counts: Mapping[str, Any], settings: Mapping[str, Any], identities: Mapping[str, str]) -> str:
+    rejected = ", ".join(f"{count} {reason}" for reason, count in counts.get("rejected_by_reason", {}).items()) or "none"
+    return (
+        "## Data\n\n"
+        f"- {counts['kept']:,} images kept of {counts['files']:,} (rejected: {rejected}), at {counts['image_size']} pixels\n"
+        f"- labels: {', '.join(label or '(none)' for label in counts['labels'])}\n"
+        f"- data version (DVC): `{identities.get('data.md5', '')}`\n"
+        "- every image with its digest: `manifest.parquet` beside this card\n"
+        f"- licence: {settings['register']['licence']}"
+    )
+
+
+def _scores(scores: Scores) -> str:
+    rows = ["## Scores\n", "| score | value | interval | real against real | n |", "|---|---|---|---|---|"]
+    for name, one in scores.items():
+        interval = f"{one['low']:.4g} to {one['high']:.4g}" if "low" in one and "high" in one else ""
+        real = f"{one['floor']:.4g}" if "floor" in one else ""
+        rows.append(f"| {name} | {one['value']:.4g} | {interval} | {real} | {one.get('n', '')} |")
+    if "copied_share" in scores:
+        copied, floor = scores["copied_share"]["value"], scores["copied_share"].get("floor", 0.0)
+        verdict = (
+            "no more than unseen real images are" if copied <= floor else "more than unseen real images are: look at the report"
+        )
+        rows.append(f"\nMemorisation: {copied:.1%} of the samples are copies of a training image, {verdict}.")
+    return "\n".join(rows) + "\n\nSamples: `samples_tuned.png`; the whole report: `report.html`."
+
+
+def _making(model: Mapping[str, Any], settings: Mapping[str, Any], identities: Mapping[str, str]) -> str:
+    facts = {
+        "code (git commit)": identities.get("git.commit", "") or "not in git",
+        "weights (sha256)": identities.get("weights.sha256", ""),
+        "started from (sha256)": model["parent_digest"],
+        "images seen": f"{model['images_seen']:,}",
+        "trained in (MLflow run)": identities.get("trained_in", ""),
+    }
+    rows = [f"- {name}: `{value}`" for name, value in facts.items()]
+    chosen = flattened({step: settings[step] for step in ("augment", "train_base", "finetune")})
+    table = [f"| {name} | {value} |" for name, value in chosen.items()]
+    return "\n".join(["## Making\n", *rows, "\n| setting | value |\n|---|---|", *table])
+
+
+def _use(name: str, model: Mapping[str, Any]) -> str:
+    label = (model["focus"] or model["labels"])[0]
+    return (
+        "## Use\n\n```python\nimport mlflow, pandas\n"
+        f'model = mlflow.pyfunc.load_model("models:/{name}@champion")\n'
+        f'rows = pandas.DataFrame({{"seed": [0, 1], "label": ["{label}", "{label}"]}})\n'
+        'images = model.predict(rows, params={"steps": 20})["image"]  # PNG bytes\n```\n\n'
+        "The folder `model` holds `weights.safetensors` and `model.json`; nothing in it is executed when it is loaded."
+    )

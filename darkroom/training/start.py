@@ -1,0 +1,64 @@
+"""Where the training of the base starts: from scratch, or from weights kept under their digest."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, PositiveInt
+
+from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.saved import ModelCard, ModelError, load_model
+from darkroom.refs import digest_of
+from darkroom.sections import Section
+
+WEIGHTS_FOLDER = "weights"  # below .darkroom: one folder a digest
+
+
+class Scratch(Section):
+    """Random weights."""
+
+    kind: Literal["scratch"]
+
+    def begin(self, kept: Path, model: Denoiser, card: ModelCard) -> ModelCard:
+        """The model stays as it was built."""
+        return card
+
+    def images(self, budget: int) -> int:
+        """Images to see: all that the settings give."""
+        return budget
+
+
+class Weights(Section):
+    """The weights of an earlier model. A digest in params.yaml fixes them as a seed fixes random ones."""
+
+    kind: Literal["weights"]
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="of the model folder in .darkroom/weights")]
+    budget: Annotated[PositiveInt, Field(description="images seen from there on, in place of train_base.images")]
+
+    def begin(self, kept: Path, model: Denoiser, card: ModelCard) -> ModelCard:
+        """Put the weights into `model`. Returns the card, with its parent.
+
+        `kept` is the folder of model folders by digest. Raises ModelError where the weights are not there, are not what the
+        digest says, or are of another shape.
+        """
+        folder = kept / self.digest
+        if not folder.is_dir():
+            raise ModelError(f"{folder}: the weights that train_base.start names are not here; set it to {{kind: scratch}}")
+        if digest_of(folder) != self.digest:
+            raise ModelError(f"{folder}: these weights do not have that digest; remove the folder and set train_base.start anew")
+        parent, theirs = load_model(folder, torch.device("cpu"))
+        parts = ("network", "preconditioning", "image_size", "labels", "augmentations")
+        other = [part for part in parts if getattr(theirs, part) != getattr(card, part)]
+        if other:
+            raise ModelError(
+                f"{folder}: its {', '.join(other)} differ from params.yaml or the data; set train_base.start to {{kind: scratch}}"
+            )
+        model.load_state_dict(parent.state_dict())
+        return card.model_copy(update={"parent_digest": self.digest, "images_seen": theirs.images_seen})
+
+    def images(self, budget: int) -> int:
+        """Images to see: its own budget."""
+        return self.budget
+
+
+Start = Annotated[Scratch | Weights, Field(discriminator="kind", description="where the weights come from")]

@@ -1,0 +1,73 @@
+"""What a retraining does: the plan for the data as they are now, written into train_base.start."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from prefect import task
+
+from adapters import dvc_data, lineage, mlflow_registry, prefect_runs, workspace
+from adapters.mlflow_registry import CHAMPION, Version
+from darkroom.networks.saved import read_card
+from darkroom.params import read_params
+from darkroom.refs import digest_of, replaced
+from darkroom.retraining import Course, Kept, Plan, plan
+from darkroom.training.start import WEIGHTS_FOLDER
+from tasks.job import STEP, Done, Job
+
+DECIDED = Path(".darkroom/retrained.json")  # the data version that was decided on last, and what came of it
+
+
+@task(task_run_name="plan the retraining", **STEP)
+def plan_retraining(job: Job) -> tuple[Done, Job]:
+    """The plan, and the job with the settings that it calls for. `how` is "unchanged" where nothing is to be trained."""
+    started = time.perf_counter()
+    at = job.workspace
+    champion = mlflow_registry.version_at(at, job.settings.register_.name, CHAMPION)
+    data = dvc_data.md5(at, "data/curated")
+    decided = json.loads((at / DECIDED).read_text(encoding="utf-8")) if (at / DECIDED).exists() else {}
+    made = _plan(job, champion)
+    if decided.get("data") == data and dvc_data.changes(at, "train_base") == []:
+        made = Plan(Course.NONE, "a model was trained on these images already")
+    prefect_runs.say(f"retraining: {made.course} ({made.why})")
+    prefect_runs.show_page("retraining", f"**{made.course}**: {made.why}", "What the change of the data calls for")
+    if made.course is Course.NONE:
+        return Done("retrain", "unchanged", made.why, time.perf_counter() - started), job
+    workspace.change_params(at, {"train_base": {"start": _start(job, made.course, champion)}})
+    (at / DECIDED).write_text(json.dumps({"data": data, "course": made.course, "why": made.why}), encoding="utf-8")
+    settings = read_params(at / "params.yaml")
+    done = Done("retrain", "computed", f"{made.course}: {made.why}", time.perf_counter() - started)
+    return done, Job(at, settings, job.lifecycle)
+
+
+def _plan(job: Job, champion: Version | None) -> Plan:
+    now = _kept(lineage.rows_of(job.workspace / "data/curated/manifest.parquet"))
+    try:
+        before = _kept(lineage.manifest(job.workspace, champion)) if champion else None
+    except LookupError as error:
+        return Plan(Course.SCRATCH, str(error))
+    return plan(job.settings.retrain, before, now)
+
+
+def _kept(rows: list[lineage.Row]) -> Kept:
+    return Kept({row["sha256"]: (row["label"], row["caption"] or "") for row in rows if row["kept"]})
+
+
+def _start(job: Job, course: Course, champion: Version | None) -> dict[str, object]:
+    """`train_base.start`: where the champion's base is still here, from it; else from the champion, which is tuned to a focus."""
+    if course is Course.SCRATCH or champion is None:
+        return {"kind": "scratch"}
+    folder = mlflow_registry.model_folder(job.workspace, champion)
+    parent, base = read_card(folder).parent_digest, job.workspace / "models/base"
+    if base.is_dir() and digest_of(base) == parent:
+        folder = base
+    digest = digest_of(folder)
+    kept = job.workspace / ".darkroom" / WEIGHTS_FOLDER / digest
+    if not kept.is_dir():
+        kept.parent.mkdir(exist_ok=True)
+        with replaced(kept) as fresh:
+            shutil.copytree(folder, fresh, dirs_exist_ok=True)
+    share = round(job.settings.train_base.images * job.settings.retrain.warm_images)
+    budget = share if course is Course.WARM else min(share, job.settings.finetune.images)
+    return {"kind": "weights", "digest": digest, "budget": max(1, budget)}
