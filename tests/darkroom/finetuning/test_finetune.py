@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def section(**changes: Any) -> FinetuneSection:
-    settings = {key: value for key, value in SETTINGS.items() if key not in ("network", "preconditioning", "drawing")}
+    settings = {key: value for key, value in SETTINGS.items() if key not in ("network", "preconditioning", "drawing", "start")}
     return FinetuneSection.model_validate(settings | {"focus": ["dark"], "images": 32, "averaging": AVERAGING} | METHOD | changes)
 
 
