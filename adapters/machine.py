@@ -71,9 +71,16 @@ def person() -> str:
 
 @contextmanager
 def device_held(waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold this machine's device; `waiting()` is called where another holds it. A lock of files: freed when its holder dies."""
-    home().mkdir(parents=True, exist_ok=True)
-    lock = FileLock(home() / "device.lock")
+    """Hold this machine's device; `waiting()` is called where another holds it."""
+    with held(home() / "device.lock", waiting):
+        yield
+
+
+@contextmanager
+def held(file: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock file; `waiting()` is called where another process holds it. It is free again when its holder dies."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0)
     except Timeout:

@@ -2,17 +2,14 @@
 
 import base64
 import logging
-from collections.abc import Generator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 
 from darkroom.events import Event, Progressed, SamplesDrawn, StepTaken
 from darkroom.stage import Throttle, sentence
-
-Answer = TypeVar("Answer")
 
 
 class Teller:
@@ -99,18 +96,6 @@ def flow_run_name() -> str:
     from prefect.runtime import flow_run
 
     return str(flow_run.get_name())
-
-
-def followed(events: Generator[Event, None, Answer], *tellers: Any) -> Answer:
-    """Run a step to its end, telling every teller what it tells. Returns what the step returns."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            answer: Answer = end.value
-            return answer
-        for teller in tellers:
-            teller.tell(event)
 
 
 def _share(event: Event) -> float | None:

@@ -13,7 +13,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 
 from adapters import machine
@@ -109,17 +108,8 @@ def _merge(content: Any, changes: Mapping[str, Any], above: str = "") -> Iterato
 @contextmanager
 def writing(workspace: Path, waiting: Any) -> Iterator[None]:
     """Hold the one lock of a workspace's writers; `waiting()` is called when another run holds it."""
-    (workspace / ".darkroom").mkdir(exist_ok=True)
-    lock = FileLock(workspace / ".darkroom" / "lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        waiting()
-        lock.acquire()
-    try:
+    with machine.held(workspace / ".darkroom" / "lock", waiting):
         yield
-    finally:
-        lock.release()
 
 
 def template(name: str) -> str:

@@ -80,6 +80,7 @@ from darkroom.curation.memory import opened
 from darkroom.curation.reading import Candidate
 from darkroom.curation.splitting import SplitSettings
 from darkroom.curation.workers import Answer
+from darkroom.events import followed
 
 def played(errand, candidates, chosen, workers):
     for index in chosen:
@@ -97,15 +98,11 @@ candidates = tuple(Candidate(name, "cat", None, f"1000 1 1 {{number}}", (name,))
 start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 with tempfile.TemporaryDirectory() as scratch:
     for turn in range(2):
-        examined = squares = entries = end = None
+        examined = squares = entries = None
         with opened(Path(scratch), "key", {SIDE}) as memory:
             began = time.perf_counter()
             steps = gathering.gather(Path(scratch), candidates, Way((), {SIDE}, (0, 0, 0)), memory)
-            try:
-                while True:
-                    next(steps)
-            except StopIteration as end:
-                examined, squares = end.value
+            examined, squares = followed(steps)
             seconds = time.perf_counter() - began
             del steps
             entries = ledger.entries_of(examined, [], SplitSettings(validation=0.05, test=0.05))

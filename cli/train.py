@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from adapters.workspace import template
 from cli.run import say
-from darkroom.events import Event
+from darkroom.events import Event, followed
 from darkroom.params import Params
 from darkroom.sections import SettingsError, read_yaml, validated
 from darkroom.stage import StoppedOnRequest, Throttle, sentence, stop_asked
@@ -29,7 +29,7 @@ def train(given: argparse.Namespace) -> int:
     request = Request(given.data, settings.curate, settings.augment, settings.train_base, given.minutes)
     with stop_asked() as stopping:
         try:
-            ref = _followed(train_folder(request, given.out, Conduct(stopping)))
+            ref = _shown(train_folder(request, given.out, Conduct(stopping)))
         except StoppedOnRequest as stopped:
             say(str(stopped))
             return INTERRUPTED
@@ -76,13 +76,13 @@ def find_rate(given: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         at = Path(scratch)
         places = Places(at / "data", at / "augmented", at / "model", at / "report", at / "checkpoints")
-        _followed(curate(settings.curate, given.data, places.data, at / "curation"))
-        _followed(augment(settings.augment, places.data, places.augmented, at / "augmentation"))
+        _shown(curate(settings.curate, given.data, places.data, at / "curation"))
+        _shown(augment(settings.augment, places.data, places.augmented, at / "augmentation"))
         splits = splits_of(places.data)
         model, _ = fresh(settings.train_base, splits, places)
         model = model.to(device_named(settings.train_base.device))
         materials = materials_of(splits, settings.augment, places.checkpoints)
-        found = _followed(range_test(model, settings.train_base, materials, given.batches))
+        found = _shown(range_test(model, settings.train_base, materials, given.batches))
     plot(found, given.out)
     say(f"suggested     learning_rate: {found.suggested:.1e} (the settings have {settings.train_base.learning_rate:.1e})")
     say(f"plot          {given.out}")
@@ -113,13 +113,6 @@ def _settings(given: argparse.Namespace) -> Params:
     return checked.model_copy(update={"train_base": checked.train_base.stretched(given.images)})
 
 
-def _followed(steps: Generator[Event, None, Answer]) -> Answer:
+def _shown(steps: Generator[Event, None, Answer]) -> Answer:
     throttle = Throttle(2.0)
-    while True:
-        try:
-            event = next(steps)
-        except StopIteration as end:
-            answer: Answer = end.value
-            return answer
-        if throttle.passes(event):
-            say(sentence(event))
+    return followed(steps, lambda event: say(sentence(event)) if throttle.passes(event) else None)

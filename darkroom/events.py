@@ -1,7 +1,7 @@
 """What happened: the frozen records that a step yields. The library tells; the caller shows, stores or sends."""
 
 import json
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -132,3 +132,15 @@ def kept(events: Generator[AnyEvent, None, Answer], file: Path) -> Generator[Any
             journal.write(as_json(event) + "\n")
             journal.flush()
             yield event
+
+
+def followed(events: Generator[AnyEvent, None, Answer], *tell: Callable[[AnyEvent], object]) -> Answer:
+    """Run a step to its end, telling everyone what it tells. Returns what the step returns."""
+    while True:
+        try:
+            event = next(events)
+        except StopIteration as end:
+            answer: Answer = end.value
+            return answer
+        for one in tell:
+            one(event)

@@ -60,7 +60,7 @@ def replaced(folder: Path) -> Iterator[Path]:
     fresh.mkdir(parents=True)
     try:
         yield fresh
-    except BaseException:
+    except BaseException:  # an interrupt too: nothing half-written stays, and what was raised goes on
         shutil.rmtree(fresh, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)

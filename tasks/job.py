@@ -10,7 +10,7 @@ from typing import Any
 from prefect.cache_policies import NO_CACHE
 
 from adapters import dvc_data, machine, mlflow_run, prefect_runs, workspace
-from darkroom.events import Event, Noted, kept
+from darkroom.events import Event, Noted, followed, kept
 from darkroom.params import Params, read_params
 from darkroom.stage import EVENTS
 
@@ -80,7 +80,7 @@ def brought_up_to_date(
         data=data,
     )
     with mlflow_run.run_of(subject) as sender, machine.device_held(lambda: prefect_runs.say(f"{stage} waits: {BUSY}")):
-        prefect_runs.followed(events, bar, sender, _Warnings(sender, bar))
+        followed(events, bar.tell, sender.tell, _Warnings(sender, bar).tell)
         dvc_data.record(job.workspace, stage)
         (job.workspace / EVENTS / f"{stage}.run").write_text(sender.run_id, encoding="utf-8")
         mlflow_run.log_files(job.workspace, sender.run_id, {name: path for name, path in files.items() if path.exists()})

@@ -12,6 +12,7 @@ from adapters import mlflow_registry, prefect_runs, promotions
 from adapters.mlflow_registry import CHALLENGER, CHAMPION, Version
 from adapters.promotions import Decision
 from darkroom.evaluation.evaluate import evaluate
+from darkroom.events import followed
 from darkroom.gates import Scores, Verdict, against, verdicts
 from darkroom.images import Pixels, contact_sheet
 from darkroom.networks.saved import read_card
@@ -117,9 +118,7 @@ def _samples(job: Job, version: Version) -> Pixels:
     names = card.focus or card.labels
     labels = sorted(card.labels.index(names[index % len(names)]) for index in range(DRAWN))
     drawing = card.drawing
-    return np.asarray(
-        prefect_runs.followed(generate(folder, labels, DRAWN, section.seed, drawing.steps, drawing.guidance, section.batch))
-    )
+    return np.asarray(followed(generate(folder, labels, DRAWN, section.seed, drawing.steps, drawing.guidance, section.batch)))
 
 
 def _scores_on_this_data(job: Job, version: Version) -> Scores:
@@ -133,7 +132,7 @@ def _scores_on_this_data(job: Job, version: Version) -> Scores:
     if not (kept / "scores.json").exists() or (kept / "settings.json").read_text(encoding="utf-8") != settings:
         prefect_runs.say(f"scoring version {version.number} again: it was scored on other data or with other settings")
         folder = mlflow_registry.model_folder(job.workspace, version)
-        prefect_runs.followed(evaluate(job.settings.evaluate, job.workspace / "data/curated", {"version": folder}, kept))
+        followed(evaluate(job.settings.evaluate, job.workspace / "data/curated", {"version": folder}, kept))
         (kept / "settings.json").write_text(settings, encoding="utf-8")
     fresh: Scores = json.loads((kept / "scores.json").read_text(encoding="utf-8"))["version"]
     return {**{name: one for name, one in version.scores.items() if name == "held_out_loss"}, **fresh}

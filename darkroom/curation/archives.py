@@ -18,6 +18,8 @@ from darkroom.curation.walking import METADATA_BYTES
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 OPENERS: dict[str, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
 MOST_RATIO, LEAST_LIMIT = 200, 2**30  # an archive may unpack to 200 times its size, or 1 GiB: beyond it is a bomb
+# What the readers of archives raise on damaged ones; RuntimeError where a member is encrypted, NotImplementedError where zipfile
+# does not know its compression. Each becomes a note or a quarantined member, none is passed over.
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, lzma.LZMAError, NotImplementedError, RuntimeError, ValueError)
 
 

@@ -2,16 +2,15 @@
 
 import copy
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count as counting
-from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from darkroom.events import Event
+from darkroom.events import followed
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.averaging import average_into
 from darkroom.training.batches import Batch, Batches
@@ -22,7 +21,6 @@ from darkroom.training.memory import Manner, gradient, set_recompute
 
 WARM = 2  # batches before the clock starts: the first ones allocate
 Clock = Callable[[], float]
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -84,7 +82,7 @@ def images_per_second(
             if number > WARM and clock() - started >= seconds:
                 break
             batch = batches.at(number * course.batch_size, course.batch_size)
-            _, manner = answer_of(gradient(state.model, state.weighting, batch, manner))
+            _, manner = followed(gradient(state.model, state.weighting, batch, manner))
             state.optimiser.step()
             average_into(state.averaged, state.model, 0.01)
             if device.type == "cuda":
@@ -104,18 +102,8 @@ def kept_bytes(state: State, batch: Batch, recompute: bool) -> int:
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
-        answer_of(gradient(state.model, state.weighting, batch, Manner(recompute=recompute)))
+        followed(gradient(state.model, state.weighting, batch, Manner(recompute=recompute)))
     return sum(kept.values())
-
-
-def answer_of(steps: Generator[Event, None, Answer]) -> Answer:
-    """What a step returns, its events unheard."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            answer: Answer = end.value
-            return answer
 
 
 def _bytes(values: Iterable[Tensor]) -> int:

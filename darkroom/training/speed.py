@@ -6,14 +6,14 @@ from contextlib import closing
 
 import torch
 
-from darkroom.events import Event, Noted
+from darkroom.events import Event, Noted, followed
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.batches import Batches
 from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
 from darkroom.training.memory import FIRST_SCALE, Manner, Precision, gradient
-from darkroom.training.planning import answer_of, images_per_second
+from darkroom.training.planning import images_per_second
 
 SECONDS = 2.0  # of measuring, for each precision
 SAFE = 0.02  # largest relative error of the first batch's loss against fp32
@@ -61,7 +61,7 @@ def is_safe(model: Denoiser, course: Course, materials: Materials, precision: Pr
     losses = []
     for one in (in_precision("fp32"), in_precision(precision)):
         trial = begin(copy.deepcopy(model), course)
-        loss, _ = answer_of(gradient(trial.model, trial.weighting, batch, one))
+        loss, _ = followed(gradient(trial.model, trial.weighting, batch, one))
         finite = all(bool(value.grad.isfinite().all()) for value in trial.model.parameters() if value.grad is not None)
         losses.append(loss.mean().item() if finite else float("nan"))
     return abs(losses[1] - losses[0]) <= SAFE * abs(losses[0])

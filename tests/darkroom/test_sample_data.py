@@ -8,7 +8,7 @@ import pytest
 
 from darkroom.curation.curate import CurateSection, curate
 from darkroom.curation.decoding import UnreadableImage, decode
-from darkroom.events import Event, Noted
+from darkroom.events import Event, Noted, followed
 from darkroom.refs import digest_of
 from darkroom.sample_data import KINDS, SampleData, SampleDataError, make_sample_data, planted_and_caught
 
@@ -16,11 +16,8 @@ from darkroom.sample_data import KINDS, SampleData, SampleDataError, make_sample
 def make(folder: Path, count: int = 40, seed: int = 5, size: int = 64, dirt: bool = True) -> tuple[list[Event], SampleData]:
     steps = make_sample_data(folder, count, seed, size, dirt)
     events: list[Event] = []
-    while True:
-        try:
-            events.append(next(steps))
-        except StopIteration as end:
-            return events, end.value
+    answer = followed(steps, events.append)
+    return events, answer
 
 
 @pytest.fixture(scope="module")

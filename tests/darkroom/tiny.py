@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from darkroom.augmentation import AugmentSection
-from darkroom.events import Event
+from darkroom.events import Event, followed
 from darkroom.images import ImageSet, write_split
 from darkroom.networks.saved import ModelCard
 from darkroom.training.session import Places
@@ -112,11 +112,8 @@ def stirred(model: nn.Module, seed: int = 0) -> nn.Module:
 def finished(steps: Generator[Event, None, Any]) -> tuple[list[Event], Any]:
     """Every event of a step, and its answer."""
     events: list[Event] = []
-    while True:
-        try:
-            events.append(next(steps))
-        except StopIteration as end:
-            return events, end.value
+    answer = followed(steps, events.append)
+    return events, answer
 
 
 def stopped_after(steps: Generator[Event, None, Any], count: int) -> None:

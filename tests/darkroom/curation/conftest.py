@@ -11,7 +11,7 @@ from darkroom.curation.curate import curate
 from darkroom.curation.memory import Known
 from darkroom.curation.opening import Reader
 from darkroom.curation.workers import Answer, Errand, answered
-from darkroom.events import Event
+from darkroom.events import Event, followed
 from darkroom.refs import DatasetRef
 from tests.darkroom.curation.made_pictures import encoded, picture, section_with
 
@@ -51,10 +51,7 @@ def run(tmp_path: Path) -> Run:
     def run_it(source: Path, name: str = "out", **changes: Any) -> tuple[list[Event], DatasetRef]:
         steps = curate(section_with(**changes), source, tmp_path / name, tmp_path / f"{name}-report")
         events: list[Event] = []
-        while True:
-            try:
-                events.append(next(steps))
-            except StopIteration as end:
-                return events, end.value
+        answer = followed(steps, events.append)
+        return events, answer
 
     return run_it

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from darkroom.evaluation.evaluate import EvaluateSection, EvaluationError, evaluate
 from darkroom.evaluation.metrics import KernelDistance
-from darkroom.events import Event, Noted, Progressed, ScoreMeasured
+from darkroom.events import Event, Noted, Progressed, ScoreMeasured, followed
 from darkroom.images import ImageSet, Pixels, write_split
 from darkroom.refs import ScoresRef, digest_of
 from darkroom.sections import SettingsError, validated
@@ -85,12 +85,9 @@ def good() -> Painter:
 def run(place: Path, painter: Painter, **changes: Any) -> tuple[list[Event], ScoresRef]:
     models = {"base": place / "base", "tuned": place / "tuned"}
     step = evaluate(section(**changes), place / "data", models, place / "out", painter)
-    events = []
-    while True:
-        try:
-            events.append(next(step))
-        except StopIteration as end:
-            return events, end.value
+    events: list[Event] = []
+    answer = followed(step, events.append)
+    return events, answer
 
 
 def test_scores_are_written_told_and_referred_to(place: Path) -> None:
