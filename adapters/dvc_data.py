@@ -95,6 +95,28 @@ def record(workspace: Path, stage: str) -> None:
         repo.commit(_target(workspace, stage), force=True)
 
 
+def read_at(workspace: Path, path: str, revision: str | None) -> bytes:
+    """A file of a recorded output as it was at a git revision (from the cache, else the remote); as it lies there for None.
+
+    Raises DataError.
+    """
+    if revision is None:
+        file = workspace / path
+        if not file.exists():
+            raise DataError(f"{file}: there is no such file; `darkroom run` makes it")
+        return file.read_bytes()
+    machine.set_quiet()
+    import dvc.api
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    logging.getLogger("dvc").setLevel(logging.WARNING)
+    try:
+        return bytes(dvc.api.read(path, repo=str(workspace), rev=revision, mode="rb"))
+    except (DvcException, SCMError, OSError) as error:
+        raise DataError(f"{path} at revision {revision}, in {workspace}: {error}") from error
+
+
 def md5(workspace: Path, path: str) -> str:
     """DVC's digest of a recorded output; empty where none is recorded."""
     outs = [out for stage in _locked(workspace).values() for out in stage.get("outs", [])]

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.turns import TURNS
 
-ROOMS = ("curation", "training")
+ROOMS = ("curation", "incremental", "training", "sampling")
 
 
 def main(rooms: list[str]) -> int:

@@ -1,6 +1,7 @@
 """What training costs, as a share of what the processor can do."""
 
 import statistics
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -10,8 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.turns import SETTINGS, TURNS, in_turns, seconds
 from darkroom.augmentation import AugmentSection, Recipe
 from darkroom.networks.denoiser import Condition, Denoiser
-from darkroom.training.batches import as_batch
+from darkroom.training.batches import Batches, as_batch
+from darkroom.training.beginning import begin
 from darkroom.training.loss import denoising_loss
+from darkroom.training.planning import kept_bytes
+from darkroom.training.rehearsal import rehearsed
 from darkroom.training.train_base import TrainBaseSection
 
 
@@ -19,6 +23,23 @@ def run() -> None:
     """Print every figure of this room."""
     torch.manual_seed(0)
     step_rate()
+    memory()
+
+
+def memory() -> None:
+    """What a batch of the default keeps for its gradient, with inner values computed again and without; what averages take."""
+    section = TypeAdapter(TrainBaseSection).validate_python(SETTINGS["train_base"])
+    recipe = TypeAdapter(AugmentSection).validate_python(SETTINGS["augment"])
+    model, materials = rehearsed(section, recipe, SETTINGS["curate"]["image_size"])
+    state = begin(model, section)
+    with closing(Batches(section, materials, torch.device("cpu"))) as batches:
+        batch = batches.at(0, section.batch_size)
+    kept, spared = kept_bytes(state, batch, recompute=False), kept_bytes(state, batch, recompute=True)
+    weights = sum(value.nbytes for value in model.parameters())
+    print(
+        f"memory: {kept / 2**20:.0f} MiB kept for the gradient of a batch, {spared / kept:.2f} of it when blocks compute again; "
+        f"the average of the weights takes {weights / 2**20:.1f} MiB, the two of power functions twice that"
+    )
 
 
 def step_rate() -> None:

@@ -10,6 +10,8 @@ from typing import Any
 from adapters import workspace as workspaces
 from cli.main import REFUSED
 
+SOURCE_FILES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".parquet")
+
 
 def say(text: str = "") -> None:
     """A line for the person who typed the command."""
@@ -114,8 +116,8 @@ def _check_source(source: Path) -> None:
         raise FileNotFoundError(
             f"{source}: there is no such folder of images; check `--data` (or `curate.source` in params.yaml)"
         )
-    if not source.is_dir():
-        raise NotADirectoryError(f"{source} is not a folder; give the folder that holds the images")
+    if not source.is_dir() and not source.name.lower().endswith(SOURCE_FILES):
+        raise NotADirectoryError(f"{source} is not a folder; give the folder that holds the images, or an archive of them")
 
 
 def _summary(folder: Path, done: Sequence[Any], api: str) -> None:

@@ -14,10 +14,11 @@ from torch import Tensor
 
 from darkroom.events import Event, Progressed
 from darkroom.images import Pixels, to_pixels
+from darkroom.networks.captioned import CaptionedSettings, tokens_of
 from darkroom.networks.denoiser import Condition, DenoiserContract
 from darkroom.networks.saved import Drawing, ModelCard, ModelError, device_named, load_model
 from darkroom.randomness import SAMPLES, generator_for
-from darkroom.samplers import FreshNoise, Heun, Ipndm, Sampler, UniPc
+from darkroom.samplers import FreshNoise, UniPc
 
 Preset = Literal["draft", "default", "quality"]
 
@@ -63,16 +64,11 @@ class Autoguided:
 
 
 def preset(name: Preset, drawing: Drawing) -> Drawing:
-    """The same model drawn in a hurry (9 evaluations), as a rule (16) or with patience (35); schedule and guidance stay."""
-    sampler, steps = _PRESETS[name]
-    return drawing.model_copy(update={"sampler": sampler, "steps": steps})
+    """The same model drawn in a hurry, as a rule or with patience; schedule and guidance stay. Why UniPC: docs/samplers.md."""
+    return drawing.model_copy(update={"sampler": UniPc(kind="unipc", order=2), "steps": _PRESET_STEPS[name]})
 
 
-_PRESETS: dict[Preset, tuple[Sampler, int]] = {
-    "draft": (Ipndm(kind="ipndm"), 9),
-    "default": (UniPc(kind="unipc", order=2), 16),
-    "quality": (Heun(kind="heun"), 18),
-}
+_PRESET_STEPS: dict[Preset, int] = {"draft": 9, "default": 16, "quality": 35}
 
 
 def evaluations(drawing: Drawing) -> int:
@@ -105,25 +101,52 @@ def walk(denoiser: DenoiserContract, noise: Tensor, condition: Condition, drawin
     yield from drawing.sampler.steps(denoise, noise * levels[0], levels, _fresh_after(noise))
 
 
-def draw(denoiser: DenoiserContract, card: ModelCard, labels: Tensor, noise: Tensor, drawing: Drawing) -> Pixels:
-    """Images of the given labels [n] out of the given noise [n, 3, s, s]. uint8 [n, s, s, 3]. Raises ModelError."""
-    told = Condition(labels, noise.new_zeros(len(labels), card.augmentations))
+def draw(
+    denoiser: DenoiserContract,
+    card: ModelCard,
+    labels: Tensor,
+    noise: Tensor,
+    drawing: Drawing,
+    captions: Sequence[str] | None = None,
+) -> Pixels:
+    """Images of the given labels [n], or captions, out of the given noise [n, 3, s, s]. uint8 [n, s, s, 3]. Raises ModelError."""
+    told = told_of(card, labels, noise, captions)
     for images, _ in walk(_guided(denoiser, drawing), noise, told, drawing):
         last = images
     return _pixels(last)
 
 
 def draw_forming(
-    denoiser: DenoiserContract, card: ModelCard, labels: Tensor, noise: Tensor, drawing: Drawing
+    denoiser: DenoiserContract,
+    card: ModelCard,
+    labels: Tensor,
+    noise: Tensor,
+    drawing: Drawing,
+    captions: Sequence[str] | None = None,
 ) -> Iterator[Pixels]:
     """The same images as they form: after each step what the model expects them to become; the last are those of `draw`."""
-    told = Condition(labels, noise.new_zeros(len(labels), card.augmentations))
+    told = told_of(card, labels, noise, captions)
     waiting = None
     for images, clean in walk(_guided(denoiser, drawing), noise, told, drawing):
         if waiting is not None:
             yield _pixels(waiting)
         waiting, last = clean, images
     yield _pixels(last)
+
+
+def told_of(card: ModelCard, labels: Tensor, noise: Tensor, captions: Sequence[str] | None = None) -> Condition:
+    """What a model is told of images to draw: labels [n] (-1: any), untouched by augmentation, and captions where it reads them.
+
+    Raises ModelError where captions are given to a model that reads none.
+    """
+    untouched = noise.new_zeros(len(labels), card.augmentations)
+    if captions is None:
+        return Condition(labels, untouched)
+    if not isinstance(card.network, CaptionedSettings):
+        raise ModelError(
+            f"the model reads no captions, only its labels {', '.join(card.labels)}; train one with network.kind `captioned`"
+        )
+    return Condition(labels, untouched, tokens_of(captions, card.network.length).to(labels.device))
 
 
 def _guided(denoiser: DenoiserContract, drawing: Drawing) -> Guided:

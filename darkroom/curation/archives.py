@@ -6,7 +6,6 @@ import lzma
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from posixpath import basename, splitext
 from typing import IO, Any
@@ -75,9 +74,9 @@ def _tarred(file: Path, archive: Found, inside: str, notes: list[str]) -> Iterat
 
 def _name(name: str) -> str:
     """A member's name as a path below the archive, though nothing is written there; "" for what is hidden."""
-    parts = [part for part in as_text(name).replace("\\", "/").split("/") if part not in ("", ".", "..")]
+    parts = [part for part in name.replace("\\", "/").split("/") if part not in ("", ".", "..")]
     hidden = any(part.startswith(".") or part in HIDDEN for part in parts)
-    return "" if hidden else "/".join(parts)
+    return "" if hidden else as_text("/".join(parts))
 
 
 def _bytes_to_read(name: str) -> int:
@@ -99,27 +98,29 @@ def _stream(file: Path) -> IO[bytes]:
     return opened
 
 
-@lru_cache(maxsize=4)
-def _open_zip(file: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
-    return zipfile.ZipFile(file)
+class Archive:
+    """An archive held open, to read one member after the other. A compressed tar is read onwards: go through it in order."""
 
+    def __init__(self, file: Path, kind: str) -> None:
+        self._zip = zipfile.ZipFile(file) if kind == "zip" else None
+        self._members = self._zip.infolist() if self._zip else []
+        self._stream = None if self._zip else _stream(file)
 
-@lru_cache(maxsize=4)
-def _open_tar(file: Path, stamp: tuple[int, int]) -> IO[bytes]:
-    return _stream(file)
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._zip:
+            self._zip.close()
+        if self._stream:
+            self._stream.close()
 
-
-def read_member(file: Path, kind: str, where: int, size: int) -> bytes:
-    """Bytes of a member, as `members` placed it. A compressed tar is read onwards: go through it in order. Raises DAMAGED."""
-    status = file.stat()
-    stamp = (status.st_size, status.st_mtime_ns)
-    if kind == "zip":
-        opened = _open_zip(file, stamp)
-        with opened.open(opened.infolist()[where]) as member:
-            return member.read(size)
-    stream = _open_tar(file, stamp)
-    stream.seek(where)
-    content = stream.read(size)
-    if len(content) < size:
-        raise EOFError("the archive ends within this file")
-    return content
+    def read(self, where: int, size: int) -> bytes:
+        """Bytes of a member, as `members` placed it. Raises DAMAGED."""
+        if self._zip:
+            with self._zip.open(self._members[where]) as member:
+                return member.read(size)
+        assert self._stream
+        self._stream.seek(where)
+        content = self._stream.read(size)
+        if len(content) < size:
+            raise EOFError("the archive ends within this file")
+        return content

@@ -198,7 +198,8 @@ def _write_dataset(
         numbers, orders[split] = first_come(memory, split, [entries[row].digest for row in rows])
         write_split(folder, split, ImageSet(cast(Pixels, pixels), labels, names, paths, captions), numbers)
     ledger.write_manifest(folder / "manifest.parquet", entries, [one.kind for one in section.filters])
-    about = {"image_size": section.image_size, "labels": list(names), **ledger.summary(entries)}
+    filters = [one.model_dump() for one in section.filters]
+    about = {"image_size": section.image_size, "labels": list(names), "filters": filters, **ledger.summary(entries)}
     ledger.write_json(folder / "dataset.json", about)
     return orders
 

@@ -11,7 +11,7 @@ from PIL import Image
 from darkroom.curation.decoding import SUFFIXES, Picture, UnreadableImage, decoded
 from darkroom.curation.duplicates import Fingerprint, difference_hash, perceptual_hash, small_picture
 from darkroom.curation.filters import ORIGINAL_SIZE, Filter, Verdict, sharpness
-from darkroom.curation.opening import MOST_BYTES, Opened, bytes_of
+from darkroom.curation.opening import MOST_BYTES, Opened, Reader
 from darkroom.curation.reading import Candidate
 from darkroom.images import Pixels, to_square
 
@@ -65,7 +65,8 @@ def examine(
 ) -> Examined:
     """Examine one file, in this process. A bad file is told in the result, never raised."""
     try:
-        opened = bytes_of(folder, candidate)
+        with Reader(folder) as reader:
+            opened = reader.read(candidate)
     except UnreadableImage as error:
         return as_examined(candidate, "", unread(error.reason, str(error)))
     return as_examined(candidate, opened.digest, look_at(opened, Way(tuple(filters), size, background)))

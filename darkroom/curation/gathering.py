@@ -15,6 +15,7 @@ from darkroom.events import Event, ImageRejected, Noted, Progressed
 from darkroom.images import Rows
 
 REPORTED = 64  # files read between two reports of progress
+CLOCK_GRAIN = 2_000_000_000  # nanoseconds: the coarsest times of change that file systems keep (FAT)
 KEEP_SECONDS = 2.0  # of work that a killed run may lose
 
 
@@ -59,7 +60,7 @@ def _look(
     """
     unknown.sort(key=lambda index: candidates[index].place)  # members of an archive are read as they lie in it
     fleeting: dict[int, Look] = {}
-    kept = time.monotonic()
+    kept, started = time.monotonic(), time.time_ns()
     errand = Errand(top, way, memory.database, MOST_SECONDS)
     for done, (index, answer) in enumerate(examined(errand, candidates, unknown, workers), start=1):
         digests[index] = answer.digest
@@ -68,10 +69,17 @@ def _look(
         else:
             if answer.look is not None and not memory.has(answer.digest):
                 memory.add_look(answer.digest, answer.look)
-            memory.add_file(candidates[index].path, answer.stamp, answer.digest)
+            if answer.stamp and _last_change(answer.stamp) < started - CLOCK_GRAIN:
+                memory.add_file(candidates[index].path, answer.stamp, answer.digest)
         if time.monotonic() > kept + KEEP_SECONDS:
             memory.keep()
             kept = time.monotonic()
         if done % REPORTED == 0 or done == len(unknown):
             yield Progressed("reading", done, len(unknown))
     return fleeting
+
+
+def _last_change(stamp: str) -> int:
+    """When a file last changed, in nanoseconds. One changed just now may change again and keep its times, as the clock of a file
+    system goes in steps (the racy-git problem): its stamp is not remembered."""
+    return max(map(int, stamp.split()[1:3]))

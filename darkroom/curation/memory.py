@@ -12,8 +12,9 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -46,6 +47,11 @@ class Known:
             return False
         return self._looks.execute("SELECT 1 FROM looks WHERE digest = ?", (bytes.fromhex(digest),)).fetchone() is not None
 
+    def close(self) -> None:
+        """Let go of the database."""
+        if self._looks is not None:
+            self._looks.close()
+
 
 class Memory:
     """In `folder`; squares have sides of `size` pixels. Opened by one run at a time."""
@@ -60,6 +66,8 @@ class Memory:
         self.count: int = self._rows.execute("SELECT coalesce(max(record), -1) + 1 FROM looks").fetchone()[0]
         self._file = (folder / "pictures").open("a+b")
         if os.fstat(self._file.fileno()).st_size < self.count * self.record.itemsize:
+            self._rows.close()
+            self._file.close()
             raise sqlite3.DatabaseError("records are missing")
         self._file.truncate(self.count * self.record.itemsize)  # what a killed run wrote and did not point to
         self._rows.execute("BEGIN")
@@ -92,8 +100,7 @@ class Memory:
 
     def add_file(self, path: str, stamp: str, digest: str) -> None:
         """Remember what a file held."""
-        if stamp and digest:
-            self._rows.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (path, stamp, bytes.fromhex(digest)))
+        self._rows.execute("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", (path, stamp, bytes.fromhex(digest)))
 
     def add_look(self, digest: str, look: Look) -> None:
         """Remember what a content showed. Raises OSError where there is no room."""
@@ -112,18 +119,19 @@ class Memory:
         query = "SELECT 1 FROM looks WHERE digest = ?"
         return self._rows.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
 
-    def pictures(self) -> NDArray[Any]:
-        """All records, memory-mapped."""
+    def pictures(self) -> dict[str, NDArray[Any]]:
+        """All records, memory-mapped, by the names of what they hold: "square", and the arrays of a fingerprint."""
         self._file.flush()
-        if not self.count:
-            return np.zeros(0, self.record)
-        return np.memmap(self._file, self.record, mode="r", shape=(self.count,)).view(np.ndarray)
+        whole = np.zeros(0, self.record)
+        if self.count:
+            whole = np.memmap(self._file, self.record, mode="r", shape=(self.count,)).view(np.ndarray)
+        return {name: whole[name] for name in self.record.names or ()}
 
-    def look(self, digest: str, pictures: NDArray[Any]) -> tuple[int, Look]:
+    def look(self, digest: str, pictures: Mapping[str, NDArray[Any]]) -> tuple[int, Look]:
         """Its record's number (-1 for none) and what a known content showed, without the square."""
         query = "SELECT record, facts FROM looks WHERE digest = ?"
         record, facts = self._rows.execute(query, (bytes.fromhex(digest),)).fetchone()
-        return record, _as_look(facts, pictures[record] if record >= 0 else None)
+        return record, _as_look(facts, pictures, record)
 
 
 def _arrays_of_fingerprint() -> list[tuple[str, Any, tuple[int, ...]]]:
@@ -139,11 +147,12 @@ def _as_text(look: Look) -> str:
     return json.dumps(facts, ensure_ascii=False)
 
 
-def _as_look(facts: str, arrays: Any) -> Look:
+def _as_look(facts: str, pictures: Mapping[str, NDArray[Any]], record: int) -> Look:
     read = json.loads(facts)
     printed = read.pop("fingerprint", None)
+    read["scores"] = {sys.intern(kind): score for kind, score in read["scores"].items()}  # the same few names a million times
     if printed is not None:
-        printed = Fingerprint(**printed, **{name: arrays[name] for name, *_ in _arrays_of_fingerprint()})
+        printed = Fingerprint(**printed, **{name: pictures[name][record] for name, *_ in _arrays_of_fingerprint()})
     return Look(**read, square=None, fingerprint=printed)
 
 

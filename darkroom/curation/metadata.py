@@ -67,7 +67,7 @@ def _from_csv(name: str, text: str, notes: list[str]) -> Iterator[Mapping[str, A
             notes.append(f"{name}: no column `file_name`; passed over")
             return
         for row in table:
-            if row[FILE_NAME] and None not in row:
+            if row[FILE_NAME] and None not in row and None not in row.values():
                 yield row
             else:
                 notes.append(f"{name}, line {table.line_num}: does not fit the columns; passed over")

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +80,23 @@ def _label(told: dict[str, Any], classes: dict[str, list[str]]) -> str:
     return metadata.label_in(told) or ""
 
 
-@lru_cache(maxsize=2)
-def _group(file: Path, stamp: tuple[int, int], group: int) -> pa.ChunkedArray:
-    with pq.ParquetFile(file) as opened:
-        column = image_column(opened.schema_arrow)
-        return opened.read_row_group(group, columns=[column]).column(0)
+class Group:
+    """The images of one row group, to read one row after the other. Raises OSError where they are damaged."""
 
+    def __init__(self, file: Path, group: int) -> None:
+        try:
+            with pq.ParquetFile(file) as opened:
+                self._images = opened.read_row_group(group, columns=[image_column(opened.schema_arrow)]).column(0)
+        except pa.ArrowException as error:
+            raise OSError(f"a damaged Parquet file: {error}") from None
 
-def read_row(file: Path, group: int, row: int) -> bytes:
-    """The image of a row, as `rows` placed it. Raises DAMAGED; FileNotFoundError for a row that only names a file."""
-    status = file.stat()
-    value = _group(file, (status.st_size, status.st_mtime_ns), group)[row].as_py()
-    content = value.get("bytes") if isinstance(value, dict) else value
-    if content is None:
-        raise FileNotFoundError(2, "the row holds no bytes, only the name of a file" if value else "the row is empty")
-    return bytes(content)
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def read(self, row: int, _: int) -> bytes:
+        """The image of a row. Raises FileNotFoundError for a row that only names a file."""
+        value = self._images[row].as_py()
+        content = value.get("bytes") if isinstance(value, dict) else value
+        if content is None:
+            raise FileNotFoundError(2, "the row holds no bytes, only the name of a file" if value else "the row is empty")
+        return bytes(content)

@@ -123,25 +123,25 @@ def _take(findings: Findings, place: str, files: Sequence[Found], read: Any) -> 
             by_path = {f"{above}/{name}" if above else name: row for name, row in found.items()}
             findings.rows |= by_path
             findings.named[one.path] = set(by_path)
-    images = {one.path: one for one in files if splitext(one.path)[1].lower() in IMAGE_SUFFIXES}
-    stems = {splitext(path)[0] for path in images}
+    images = [one for one in files if splitext(one.path)[1].lower() in IMAGE_SUFFIXES]
+    stems = {splitext(one.path)[0] for one in images}
     texts: defaultdict[str, dict[str, Found]] = defaultdict(dict)
     for one in files:
         stem, suffix = splitext(one.path)
-        if one.path in images or basename(one.path) in KNOWN:
+        if suffix.lower() in IMAGE_SUFFIXES or basename(one.path) in KNOWN:
             continue
         if suffix.lower() in metadata.SIDECARS and stem in stems:
             texts[stem][one.path] = one
         elif kind_of((read(replace(one, size=HEAD)) or b"")[:HEAD]):  # no name of an image, but the bytes of one
-            images[one.path] = one
+            images.append(one)
         else:
             findings.others[suffix.lower() or "no suffix"] += 1
     label = label_of(place, findings.splits) if images else ""
-    for path, one in images.items():
-        beside = {name: read(text) or b"" for name, text in texts.get(splitext(path)[0], {}).items()}
-        row = {**metadata.from_sidecars(beside, findings.notes), **findings.rows.get(path, {})}
+    for one in images:
+        beside = {name: read(text) or b"" for name, text in texts.get(splitext(one.path)[0], {}).items()}
+        row = {**metadata.from_sidecars(beside, findings.notes), **findings.rows.get(one.path, {})}
         told = metadata.label_in(row)
-        candidate = Candidate(path, label if told is None else told, metadata.caption_in(row), one.stamp, one.place)
+        candidate = Candidate(one.path, label if told is None else told, metadata.caption_in(row), one.stamp, one.place)
         findings.candidates.append(candidate)
 
 

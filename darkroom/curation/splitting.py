@@ -52,12 +52,12 @@ def split_all(digests: Sequence[str], labels: Sequence[str], settings: SplitSett
 
 
 def _lend(split: str, splits: list[str], lowest_first: Sequence[int], labels: Sequence[str]) -> None:
-    """Fill an empty split with an image of the fullest one; from training, rather one whose label keeps another there."""
-    fullest = max(sorted(set(splits)), key=splits.count)
-    can_go = [index for index in lowest_first if splits[index] == fullest]
+    """Fill an empty split with an image of the fullest one; from training, only one whose label keeps another there, if any."""
     taught = Counter(labels[index] for index, one in enumerate(splits) if one == "train")
-    spare = [index for index in can_go if fullest != "train" or taught[labels[index]] > 1]
-    splits[(spare or can_go)[0]] = split
+    fullest_first = sorted(sorted(set(splits)), key=splits.count, reverse=True)
+    can_go = [index for one in fullest_first if splits.count(one) > 1 for index in lowest_first if splits[index] == one]
+    spare = [index for index in can_go if splits[index] != "train" or taught[labels[index]] > 1]
+    splits[(spare or can_go or lowest_first)[0]] = split
 
 
 def _place(digest: str) -> float:

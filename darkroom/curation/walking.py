@@ -25,7 +25,7 @@ def files_of(folder: Path, notes: list[str]) -> Iterator[tuple[str, list[Found]]
                     name = f"{place}/{entry.name}" if place else entry.name
                     if entry.name.startswith("."):
                         continue
-                    if not entry.is_dir():
+                    if not _is_folder(entry):
                         found.append(_found(name, entry))
                     elif entry.name not in HIDDEN and _is_new(Path(entry.path), entry.is_symlink(), inside, seen):
                         below.append(name)
@@ -35,6 +35,13 @@ def files_of(folder: Path, notes: list[str]) -> Iterator[tuple[str, list[Found]]
             notes.append(f"{as_text(place)}: a folder that cannot be read ({error.strerror}); passed over")
         waiting += reversed(below)
         yield as_text(place), found
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself: whoever reads it says so
+        return False
 
 
 def found_at(file: Path, name: str) -> Found:

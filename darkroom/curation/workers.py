@@ -20,10 +20,11 @@ from pathlib import Path
 from darkroom.curation.decoding import UnreadableImage
 from darkroom.curation.examining import Look, Way, look_at, unread
 from darkroom.curation.memory import Known
-from darkroom.curation.opening import bytes_of
+from darkroom.curation.opening import Reader
 from darkroom.curation.reading import Candidate
 
 MOST_SECONDS = 60.0  # for one image; a camera's largest takes one second
+START_SECONDS = 300.0  # for a worker to begin, on a machine as busy as can be
 GRACE = 5.0  # seconds until a worker that should have ended itself is ended
 AHEAD = 4  # images a worker is told of before it has answered for the first of them
 MOST_MEMORY = 6 * 2**30  # bytes of addresses: what the largest image that is decoded can need, twice
@@ -127,9 +128,10 @@ def _tell(worker: _Worker, what: object) -> None:
 def _ready(crew: Sequence[_Worker], most_seconds: float) -> list[_Worker]:
     """Workers to see to: they have answered, or ended, or should have done so long ago (then they are marked as ended)."""
     heard = wait([worker.line for worker in crew], timeout=GRACE)
-    late = time.monotonic() - most_seconds - 2 * GRACE
+    now = time.monotonic()
     for worker in crew:
-        worker.ended = worker.line not in heard and bool(worker.told) and worker.since < late
+        patience = most_seconds + 2 * GRACE if worker.ready else START_SECONDS
+        worker.ended = worker.line not in heard and bool(worker.told) and now > worker.since + patience
     return [worker for worker in crew if worker.line in heard or worker.ended]
 
 
@@ -144,7 +146,8 @@ def _heard(worker: _Worker) -> Answer | None:
         return None
     if isinstance(answer, str):
         raise RuntimeError(f"a process that examines images failed: {answer}")
-    worker.ready = True
+    if not worker.ready:
+        worker.ready, worker.since = True, time.monotonic()
     return answer if isinstance(answer, Answer) else None
 
 
@@ -170,12 +173,12 @@ def serve(handle: int) -> None:
     line = Connection(handle)
     try:
         errand: Errand = line.recv()
-        known = Known(errand.known)
+        known, reader = Known(errand.known), Reader(errand.top)
         line.send(None)  # ready
         while True:
             path, place, stamp, digest_only = line.recv()
             signal.setitimer(signal.ITIMER_REAL, errand.most_seconds)
-            answer = _answered(errand, Candidate(path, "", None, stamp, place), digest_only, known)
+            answer = answered(errand, reader, Candidate(path, "", None, stamp, place), digest_only, known)
             signal.setitimer(signal.ITIMER_REAL, 0)
             line.send(answer)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -185,9 +188,10 @@ def serve(handle: int) -> None:
         raise
 
 
-def _answered(errand: Errand, candidate: Candidate, digest_only: bool, known: Known) -> Answer:
+def answered(errand: Errand, reader: Reader, candidate: Candidate, digest_only: bool, known: Known) -> Answer:
+    """What a worker does with one image. A bad file is told in the answer, never raised."""
     try:
-        opened = bytes_of(errand.top, candidate)
+        opened = reader.read(candidate)
     except UnreadableImage as error:
         return Answer("", "", unread(error.reason, str(error)))
     if digest_only or opened.digest in known:

@@ -5,48 +5,108 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
+import torch
 from pydantic import Field
 
 from darkroom.augmentation import read_recipe
-from darkroom.events import Event
-from darkroom.images import read_split
-from darkroom.networks.saved import ModelError, device_named, load_model
+from darkroom.events import Event, Noted
+from darkroom.finetuning.low_rank import Method
+from darkroom.images import ImageSet, contact_sheet, read_split
+from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.saved import ModelCard, ModelError, build, device_named, load_model
+from darkroom.randomness import ORDER, generator_for
 from darkroom.refs import WeightsRef, digest_of
+from darkroom.sampling import draw, noise_for
 from darkroom.training.course import UNSTEERED, Conduct, Course
 from darkroom.training.session import Places, Splits, run_course
+
+ACROSS = 8  # images in a row of the comparison
 
 
 class FinetuneSection(Course):
     """Settings of the fine-tuning."""
 
     focus: Annotated[list[str], Field(description="labels to fine-tune on; none means all")]
+    method: Method
+    preserve: Annotated[float, Field(ge=0, lt=1, description="share of images with other labels, against forgetting them")]
 
 
 def finetune(
     section: FinetuneSection, base: Path, places: Places, conduct: Conduct = UNSTEERED
 ) -> Generator[Event, None, WeightsRef]:
-    """Fine-tune the model in `base` on the images of its focus. Raises TrainingStopped, ModelError, ValueError."""
+    """Fine-tune the model in `base` on its focus. Raises TrainingStopped, StoppedOnRequest, ModelError, ValueError."""
     model, card = load_model(base, device_named(section.device))
-    images = read_split(places.data, "train").only(section.focus)
-    held_out = read_split(places.data, "validation").only(section.focus)
-    if images.names != card.labels or images.size != card.image_size:
+    everything = read_split(places.data, "train")
+    images, held_out = everything.only(section.focus), read_split(places.data, "validation").only(section.focus)
+    _check(base, card, images, places)
+    if not len(images) or not len(held_out):
+        raise ValueError(
+            f"finetune.focus: {', '.join(section.focus) or 'all labels'} has {len(images)} training and {len(held_out)} "
+            "held-out images; both are needed"
+        )
+    changes = {
+        "labels": images.names,
+        "focus": tuple(section.focus),
+        "label_counts": tuple(np.bincount(images.labels, minlength=len(images.names)).tolist()),
+        "data_digest": digest_of(places.data),
+        "parent_digest": digest_of(base),
+    }
+    tuned = card.model_copy(update=changes)
+    if images.names != card.labels:
+        yield Noted(f"new labels: {', '.join(name for name in images.names if name not in card.labels)}")
+        model = with_labels(model, card.labels, tuned)
+    mixed = preserving(images, everything, section.preserve, section.seed)
+    if len(mixed) > len(images):
+        yield Noted(f"{len(mixed) - len(images):,} images of other labels are mixed in, against forgetting them")
+    learning = section.method.prepare(model.train(), section.seed)
+    ref = yield from run_course(learning, tuned, section, Splits(mixed, held_out), places, conduct)
+    _compare(base, places, section.seed)
+    return WeightsRef(ref.path, ref.digest, sum(value.numel() for value in build(tuned).parameters()))
+
+
+def _check(base: Path, card: ModelCard, images: ImageSet, places: Places) -> None:
+    if not set(card.labels) <= set(images.names) or images.size != card.image_size:
         raise ModelError(
             f"{base} was trained on {card.image_size}-pixel images of {', '.join(card.labels)}; the data set now has "
             f"{images.size}-pixel images of {', '.join(images.names)}: train the base again"
         )
     if read_recipe(places.augmented).length != card.augmentations:
         raise ModelError(f"{base} was trained with another recipe of augmentations: train the base again")
-    if not len(images) or not len(held_out):
-        raise ValueError(
-            f"finetune.focus: {', '.join(section.focus) or 'all labels'} has {len(images)} training and {len(held_out)} "
-            "held-out images; both are needed"
-        )
-    tuned = card.model_copy(
-        update={
-            "focus": tuple(section.focus),
-            "label_counts": tuple(np.bincount(images.labels, minlength=len(images.names)).tolist()),
-            "data_digest": digest_of(places.data),
-            "parent_digest": digest_of(base),
-        }
-    )
-    return (yield from run_course(model.train().requires_grad_(True), tuned, section, Splits(images, held_out), places, conduct))
+
+
+def with_labels(model: Denoiser, old: tuple[str, ...], card: ModelCard) -> Denoiser:
+    """The model with a table of all the card's labels: old ones keep their rows, new ones begin as "not told" does."""
+    grown = build(card).to(next(model.parameters()).device)
+    rows = [old.index(name) if name in old else len(old) for name in card.labels] + [len(old)]
+    weights = model.state_dict()
+    for name, value in grown.state_dict().items():
+        if value.shape != weights[name].shape:  # only tables of labels have another size
+            weights[name] = weights[name][rows]
+    grown.load_state_dict(weights)
+    return grown
+
+
+def preserving(focus: ImageSet, everything: ImageSet, share: float, seed: int) -> ImageSet:
+    """The focus, and so many other images that they make up `share` of the whole (each several times, where they are few)."""
+    others = np.flatnonzero(~np.isin(everything.labels, np.unique(focus.labels)))
+    wanted = round(len(focus) * share / (1 - share))
+    if not wanted or not len(others):
+        return focus
+    chosen = np.resize(generator_for(seed, ORDER).permutation(others), wanted)
+    return everything.at(np.concatenate([np.flatnonzero(np.isin(everything.labels, np.unique(focus.labels))), chosen]))
+
+
+def _compare(base: Path, places: Places, seed: int) -> None:
+    """comparison.png: rows of base and tuned from the same noise, first of the focus, then of the labels beside it."""
+    rows = []
+    device = device_named("auto")
+    tuned, card = load_model(places.out, device)
+    before, old = load_model(base, device)
+    noise = noise_for(seed, range(ACROSS), card.image_size).to(device)
+    for names in (card.focus or card.labels, [name for name in card.labels if name not in card.focus and card.focus]):
+        known = [name for name in names if name in old.labels]
+        for model, about, shown in ((before, old, known), (tuned, card, names)):
+            if shown:
+                labels = torch.tensor([about.labels.index(shown[index % len(shown)]) for index in range(ACROSS)], device=device)
+                rows.append(draw(model, about, labels, noise, about.drawing))
+    contact_sheet(np.concatenate(rows), ACROSS, max(1, 96 // card.image_size)).save(places.report / "comparison.png")

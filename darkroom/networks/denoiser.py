@@ -19,14 +19,18 @@ class Condition:
 
     `label` int64 [n]: class of each image, -1 where it is not told (as trained for classifier-free guidance).
     `augmentation` float32 [n, a]: what was done to each image, all zeros for an untouched one (Karras et al. 2020, 2006.06676).
+    `text` int64 [n, length]: captions as tokens (see `captioned.tokens_of`), 0 for nothing; None where labels' names are read.
+    `caption` float32 [n, width]: what an encoder made of a caption, for the network behind it.
     """
 
     label: Tensor
     augmentation: Tensor
+    text: Tensor | None = None
+    caption: Tensor | None = None
 
     def without_label(self) -> "Condition":
-        """The same, with no class told."""
-        return replace(self, label=torch.full_like(self.label, -1))
+        """The same, with no class and no caption told."""
+        return replace(self, label=torch.full_like(self.label, -1), text=None)
 
 
 class EdmPreconditioning(Section):

@@ -9,13 +9,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from darkroom.networks.captioned import Captioned, CaptionedSettings
 from darkroom.networks.denoiser import Denoiser, Preconditioning
 from darkroom.networks.transformer import TransformerSettings
+from darkroom.networks.unet import UnetSettings
 from darkroom.noise import Schedule
 from darkroom.samplers import Sampler
 from darkroom.sections import Section
 
-Network = TransformerSettings
+Network = Annotated[TransformerSettings | UnetSettings | CaptionedSettings, Field(discriminator="kind")]
 
 
 class ModelError(ValueError):
@@ -64,6 +66,8 @@ class ModelCard(Section):
 def build(card: ModelCard) -> Denoiser:
     """An untrained model of the card's shape."""
     network = card.network.build(card.image_size, len(card.labels), card.augmentations)
+    if isinstance(network, Captioned):
+        network.name_labels(card.labels)
     return Denoiser(network, card.preconditioning)
 
 

@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from darkroom.networks.conditioning import Conditioned
 from darkroom.networks.denoiser import Condition
 from darkroom.sections import Section
 
@@ -30,7 +30,7 @@ class TransformerSettings(Section):
     heads: Annotated[int, Field(ge=1, description="attention heads; must divide the width")]
     detail: Annotated[int, Field(ge=8, multiple_of=8, description="channels of the convolutions at full resolution")]
 
-    def build(self, image_size: int, labels: int, augmentations: int) -> "Transformer":
+    def build(self, image_size: int, labels: int, augmentations: int, caption: int = 0) -> "Transformer":
         """The network for square images of `image_size` pixels. Raises ValueError where sizes do not divide."""
         if image_size % self.patch:
             raise ValueError(
@@ -39,7 +39,7 @@ class TransformerSettings(Section):
             )
         if self.width % self.heads:
             raise ValueError(f"network.heads ({self.heads}) does not divide network.width ({self.width})")
-        return Transformer(self, image_size, labels, augmentations)
+        return Transformer(self, image_size, labels, augmentations, caption)
 
 
 class Block(nn.Module):
@@ -76,21 +76,18 @@ class Block(nn.Module):
         return self.leave(F.silu(gate) * value)
 
 
-class Transformer(nn.Module):
+class Transformer(Conditioned):
     """(input [n, 3, s, s], level [n], condition) -> answer [n, 3, s, s]"""
 
-    def __init__(self, settings: TransformerSettings, image_size: int, labels: int, augmentations: int) -> None:
+    def __init__(self, settings: TransformerSettings, image_size: int, labels: int, augmentations: int, caption: int) -> None:
         super().__init__()
         self.patch, width, depth = settings.patch, settings.width, settings.depth
         tokens = (image_size // self.patch) ** 2
         self.image_size = image_size
-        self.recompute = False  # inner values of the blocks in the backward pass, in place of keeping them
         self.stem = nn.Conv2d(3, settings.detail, 3, padding=1)
         self.patch_in = nn.Linear(settings.detail * self.patch**2, width)
         self.position = nn.Parameter(0.02 * torch.randn(1, tokens, width))
-        self.level = nn.Sequential(nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
-        self.label = nn.Embedding(labels + 1, width)  # the last one stands for "not told"
-        self.augmentation = nn.Linear(augmentations, width, bias=False) if augmentations else None
+        self.listen(width, labels, augmentations, caption)
         half = depth // 2
         self.blocks = nn.ModuleList(Block(width, settings.heads, with_skip=index >= half) for index in range(depth))
         self.last_modulation = nn.Linear(width, 2 * width)
@@ -98,7 +95,6 @@ class Transformer(nn.Module):
         self.detail_modulation = nn.Linear(width, 2 * settings.detail)
         self.mix = nn.Conv2d(2 * settings.detail, settings.detail, 3, padding=1)
         self.leave = nn.Conv2d(settings.detail, 3, 3, padding=1)
-        self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), width // 2)), persistent=False)
         for layer in (self.last_modulation, self.detail_modulation, self.leave):
             for weight in layer.parameters():
                 nn.init.zeros_(weight)
@@ -106,38 +102,23 @@ class Transformer(nn.Module):
 
     def forward(self, images: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """The raw answer of the network, which the preconditioning scales."""
-        told = F.silu(self._told(level, condition))
+        told = self.told(level, condition)
         detail = self.stem(images)
         tokens = self.patch_in(self._into_patches(detail)) + self.position
         waiting: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             opening = index < len(self.blocks) // 2
-            tokens = self._through(block, tokens, told, None if opening else waiting.pop())
+            tokens = self.through(block, tokens, told, None if opening else waiting.pop())
             if opening:
                 waiting.append(tokens)
         scale, shift = self.last_modulation(told)[:, None].chunk(2, dim=-1)
         drawn = self._from_patches(self.patch_out(_normed(tokens) * (1 + scale) + shift))
         return self._with_detail(drawn, detail, told)
 
-    def _through(self, block: nn.Module, *values: Tensor | None) -> Tensor:
-        if self.recompute and torch.is_grad_enabled():
-            return checkpoint(block, *values, use_reentrant=False)
-        answer: Tensor = block(*values)
-        return answer
-
     def _with_detail(self, drawn: Tensor, detail: Tensor, told: Tensor) -> Tensor:
         """What the tokens drew and what the stem saw, both [n, detail, s, s] -> [n, 3, s, s]"""
         scale, shift = self.detail_modulation(told)[:, :, None, None].chunk(2, dim=1)
         return self.leave(F.silu(self.mix(F.silu(torch.cat([drawn, detail], dim=1))) * (1 + scale) + shift))
-
-    def _told(self, level: Tensor, condition: Condition) -> Tensor:
-        angles = level[:, None] * self.frequencies  # type: ignore[operator]
-        told: Tensor = self.level(torch.cat([angles.cos(), angles.sin()], dim=-1))
-        unknown = self.label.num_embeddings - 1
-        told = told + self.label(torch.where(condition.label < 0, unknown, condition.label))
-        if self.augmentation is not None:
-            told = told + self.augmentation(condition.augmentation)
-        return told
 
     def _into_patches(self, images: Tensor) -> Tensor:
         """[n, c, s, s] -> [n, t, c * patch * patch]"""

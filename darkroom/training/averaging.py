@@ -3,7 +3,7 @@
 from typing import Annotated
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import nn
 
 from darkroom.sections import Section
@@ -14,6 +14,11 @@ class Averaging(Section):
 
     halflife_images: Annotated[PositiveInt, Field(description="half-life of the average, in images seen")]
     rampup: Annotated[float, Field(gt=0, le=1, description="half-life at most this share of the images seen so far")]
+
+    snapshots: Annotated[
+        NonNegativeInt,
+        Field(description="kept along the way of two power-function averages, to rebuild an average of any length; 0 for none"),
+    ]
 
     def share(self, images_seen: int, batch: int) -> float:
         """Share of the new weights in the average after a batch."""

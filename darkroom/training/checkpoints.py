@@ -16,6 +16,8 @@ from torch import nn
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import write_tensors
 from darkroom.refs import digest_of
+from darkroom.training import parallel
+from darkroom.training.memory import Manner
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class State:
     averaged: Denoiser
     weighting: nn.Module  # of the loss; it may be trained along
     optimiser: torch.optim.Optimizer
+    profiles: nn.ModuleList = field(default_factory=nn.ModuleList)  # the power-function averages, where they are kept
     images_seen: int = 0
     history: list[Moment] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of the batches since the last point of the history
@@ -44,13 +47,12 @@ class State:
     skipped: list[int] = field(default_factory=list)  # images seen before each batch that is left out
     rate: float = 0.0  # learning rate of the newest batch
     cut: float = 1.0  # what spikes left of the learning rate
-    pieces: int = 1  # of a batch, for memory's sake
-    recompute: bool = False  # inner values, for memory's sake
+    manner: Manner = field(default_factory=Manner)  # in which gradients are found: what memory allows, in which precision
     seconds: float = 0.0  # of wall clock
 
 
-MODULES = ("model", "averaged", "weighting")
-PLAIN = ("images_seen", "losses", "recent", "skipped", "rate", "cut", "pieces", "recompute", "seconds")
+MODULES = ("model", "averaged", "weighting", "profiles")
+PLAIN = ("images_seen", "losses", "recent", "skipped", "rate", "cut", "seconds")
 OPTIMISER = "optimiser"
 
 
@@ -59,8 +61,11 @@ def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
 
     Raises OSError, such as on a full disk; the older checkpoints are then as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     name = folder / f"state-{state.images_seen:012d}"
+    parallel.wait_for_all()
+    if not parallel.leads():
+        return name.with_suffix(".safetensors")
+    folder.mkdir(parents=True, exist_ok=True)
     tensors = {f"{module}/{key}": value for module in MODULES for key, value in getattr(state, module).state_dict().items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"{OPTIMISER}/{index}/{key}": value for key, value in moments.items()}
@@ -68,7 +73,11 @@ def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
     try:
         write_tensors(partial, tensors)
         record = {name: getattr(state, name) for name in PLAIN}
-        record |= {"sha256": digest_of(partial), "history": [asdict(moment) for moment in state.history]}
+        record |= {
+            "sha256": digest_of(partial),
+            "manner": asdict(state.manner),
+            "history": [asdict(one) for one in state.history],
+        }
         _settle(partial, name.with_suffix(".safetensors"))
         vouching.write_text(json.dumps(record), encoding="utf-8")
         _settle(vouching, name.with_suffix(".json"))
@@ -115,7 +124,8 @@ def _restore(vouching: Path, state: State) -> None:
     weights = vouching.with_suffix(".safetensors")
     if digest_of(weights) != record["sha256"]:
         raise ValueError("its checksum does not match")
-    plain, history = {name: record[name] for name in PLAIN}, [Moment(**point) for point in record["history"]]
+    plain = {name: record[name] for name in PLAIN}
+    history, manner = [Moment(**point) for point in record["history"]], Manner(**record["manner"])
     tensors = load_file(weights)
     for module in MODULES:
         getattr(state, module).load_state_dict(_below(f"{module}/", tensors))
@@ -125,7 +135,7 @@ def _restore(vouching: Path, state: State) -> None:
         moments.setdefault(int(index), {})[name] = value
     whole = state.optimiser.state_dict()
     state.optimiser.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
-    state.history = history
+    state.history, state.manner = history, manner
     for name, value in plain.items():
         setattr(state, name, value)
 

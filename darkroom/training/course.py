@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -15,6 +15,7 @@ from darkroom.sections import Section
 from darkroom.training.averaging import Averaging
 from darkroom.training.learning_rate import LearningRate
 from darkroom.training.loss import Weighting
+from darkroom.training.optimisers import Optimiser
 
 CADENCES = ("report_every", "held_out_every", "samples_every", "checkpoint_every")
 
@@ -28,11 +29,15 @@ class Course(Section):
 
     seed: Annotated[int, Field(ge=0, description="of weights, noise and data order")]
     device: Annotated[str, Field(pattern="^(auto|cpu|cuda)$", description="auto, cpu or cuda")]
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16", "auto"],
+        Field(description="of the network's arithmetic; auto measures on the device, and another device may take another"),
+    ]
     images: Annotated[PositiveInt, Field(description="budget: images seen in all")]
     batch_size: PositiveInt
     learning_rate: Annotated[PositiveFloat, Field(le=1)]
     learning_rate_schedule: LearningRate
-    weight_decay: Annotated[float, Field(ge=0)]
+    optimiser: Optimiser
     gradient_norm: Annotated[PositiveFloat, Field(description="longer gradients are shortened to this norm")]
     label_dropout: Annotated[float, Field(ge=0, le=1, description="share of images whose label is not told")]
     noise: Annotated[Density, Field(description="the noise levels that training sees")]
@@ -65,9 +70,10 @@ class Course(Section):
         )
 
     @property
-    def cadences(self) -> tuple[int, int, int, int]:
-        """Images between two reports, held-out measurements, sample sheets, checkpoints."""
-        return self.report_every, self.held_out_every, self.samples_every, self.checkpoint_every
+    def cadences(self) -> tuple[int, int, int, int, int]:
+        """Images between two reports, held-out measurements, sample sheets, checkpoints, snapshots of averages."""
+        between = max(1, self.images // max(self.averaging.snapshots, 1))
+        return self.report_every, self.held_out_every, self.samples_every, self.checkpoint_every, between
 
 
 def never() -> bool:

@@ -16,8 +16,8 @@ from darkroom.curation.curate import CurateSection, curate
 from darkroom.events import Event, Noted, kept
 from darkroom.networks.saved import device_named
 from darkroom.refs import WeightsRef, digest_of
+from darkroom.training.beginning import begin
 from darkroom.training.course import UNSTEERED, Conduct
-from darkroom.training.optimisers import begin
 from darkroom.training.planning import images_per_second
 from darkroom.training.rehearsal import materials_of
 from darkroom.training.session import Places

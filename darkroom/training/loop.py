@@ -9,15 +9,17 @@ from torch.nn.utils import clip_grad_norm_
 from darkroom.events import Event
 from darkroom.networks.denoiser import Denoiser
 from darkroom.stage import StoppedOnRequest
-from darkroom.training.averaging import average_into
 from darkroom.training.batches import Batches
+from darkroom.training.beginning import average, begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
-from darkroom.training.memory import Thrift, gradient
+from darkroom.training.memory import gradient
 from darkroom.training.monitor import is_spike, out_of_patience, usual_of, waited
-from darkroom.training.optimisers import begin, set_rate
+from darkroom.training.optimisers import set_rate
 from darkroom.training.pace import Pace
-from darkroom.training.recovery import best_taken, check_finite, resumed, saved, undone
+from darkroom.training.parallel import agreed
+from darkroom.training.recovery import best_taken, check_finite, resumed, saved, snapshot, undone
+from darkroom.training.speed import settled
 from darkroom.training.telling import reported, sampled
 
 
@@ -29,10 +31,12 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
     # Initialise, or go on from the newest good checkpoint.
     state = begin(model.to(device), course)
     yield from resumed(materials, state)
+    if not state.images_seen:
+        yield from settled(state, course, materials)
     pace, norm = Pace(course, materials.conduct.minutes, state), torch.zeros(())
     with closing(Batches(course, materials, device)) as batches:
         while not (pace.over() or out_of_patience(state.history, course.patience)):
-            if materials.conduct.stopping():
+            if agreed(materials.conduct.stopping()):
                 yield saved(materials, state)
                 raise StoppedOnRequest(f"stopped at {state.images_seen:,} images seen; the same command goes on")
             seen, total = state.images_seen, pace.total()
@@ -41,9 +45,7 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
             if seen not in state.skipped:
                 # Load a batch and its noise, both known from the seed and the images seen. Find the gradient.
                 batch = batches.at(seen, count)
-                thrift = Thrift(state.pieces, state.recompute)
-                losses, thrift = yield from gradient(state.model, state.weighting, batch, thrift)
-                state.pieces, state.recompute = thrift.pieces, thrift.recompute
+                losses, state.manner = yield from gradient(state.model, state.weighting, batch, state.manner)
                 loss, norm = losses.mean(), clip_grad_norm_(state.model.parameters(), course.gradient_norm)
 
                 # A number that is not finite stops the run before the weights change; a spike is undone.
@@ -56,20 +58,22 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
                 # Update the weights and their average.
                 set_rate(state.optimiser, state.rate)
                 state.optimiser.step()
-                average_into(state.averaged, state.model, course.averaging.share(seen + count, count))
+                average(state, course, seen + count, count)
                 state.losses.append(loss.item())
                 state.recent = usual_of([*state.recent, loss.item()])
             state.images_seen = seen + count
             pace.tick()
 
             # Tell.
-            report, measure, sample, save = (
+            report, measure, sample, save, snap = (
                 seen // every < state.images_seen // every or pace.over() for every in course.cadences
             )
             if report or measure:
                 yield from reported(state, course, materials, pace, float(norm), measure)
             if sample:
                 yield from sampled(state, course, materials, total)
+            if snap:
+                yield from snapshot(materials, state)
             if save or (measure and course.patience and not waited(state.history)):
                 yield saved(materials, state)
             if report or measure or sample or save:

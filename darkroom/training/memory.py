@@ -1,34 +1,54 @@
-"""The gradient of a batch, and what is done where memory does not suffice: smaller pieces, then less kept, then a message."""
+"""The gradient of a batch: in which precision, and what is done where memory does not suffice.
+
+The ladder: smaller pieces, then less kept, then a message. No rung loses a step or changes the result beyond rounding: what is
+random was drawn for the whole batch before. Where several processes train together, each finds the gradient of its share.
+"""
 
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from darkroom.events import Event, Noted
 from darkroom.networks.denoiser import Denoiser
+from darkroom.training import parallel
 from darkroom.training.batches import Batch
 from darkroom.training.course import TrainingStopped
 from darkroom.training.loss import denoising_loss
 
+Precision = Literal["fp32", "bf16", "fp16"]
+NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+FIRST_SCALE, CLEAN = 65536.0, 2000  # of fp16's loss; batches without overflow after which it is doubled (torch's GradScaler)
+
 
 @dataclass(frozen=True)
-class Thrift:
-    """How memory is spared: the gradient of a batch is summed over `pieces`; with `recompute`, blocks keep only what enters them.
+class Manner:
+    """How gradients are found. A batch is summed over `pieces`; with `recompute`, blocks keep only what enters them.
 
-    Neither changes the result beyond rounding: what is random was drawn for the whole batch before.
+    In fp16 the loss is multiplied by `scale`, so that small gradients do not vanish; `clean` counts batches since it was changed.
     """
 
     pieces: int = 1
     recompute: bool = False
+    precision: Precision = "fp32"
+    scale: float = 1.0
+    clean: int = 0
 
-    def more(self, images: int) -> "Thrift | None":
+    def thriftier(self, images: int) -> "Manner | None":
         """The next rung down for a batch of `images`; None at the end of the ladder."""
         if self.pieces < images:
-            return Thrift(min(2 * self.pieces, images), self.recompute)
-        return None if self.recompute else Thrift(self.pieces, recompute=True)
+            return replace(self, pieces=min(2 * self.pieces, images))
+        return None if self.recompute else replace(self, recompute=True)
+
+    def after(self) -> "Manner":
+        """The manner of the next batch, after one without overflow."""
+        if self.precision != "fp16":
+            return self
+        grown = self.clean + 1 >= CLEAN
+        return replace(self, scale=self.scale * 2 if grown else self.scale, clean=0 if grown else self.clean + 1)
 
     def __str__(self) -> str:
         again = ", computing inner values again in place of keeping them" if self.recompute else ""
@@ -36,45 +56,69 @@ class Thrift:
 
 
 def gradient(
-    model: Denoiser, weighting: nn.Module, batch: Batch, thrift: Thrift
-) -> Generator[Event, None, tuple[Tensor, Thrift]]:
-    """Add the gradient of the mean weighted loss over `batch` to the model's and the weighting's.
+    model: Denoiser, weighting: nn.Module, batch: Batch, manner: Manner
+) -> Generator[Event, None, tuple[Tensor, Manner]]:
+    """Set the gradient of the mean weighted loss over `batch`, of the model and of the weighting.
 
-    Returns the unweighted loss of each image [n], and the thrift it took: to be kept for the batches after.
+    Of several processes, each computes its share and all end up with the sum.
+
+    Returns the unweighted loss of each image [n], and the manner for the batches after.
     Raises TrainingStopped where memory does not suffice for one image.
     """
     trainable = [value for value in [*model.parameters(), *weighting.parameters()] if value.requires_grad]
     while True:
-        set_recompute(model, thrift.recompute)
+        set_recompute(model, manner.recompute)
         for value in trainable:
             value.grad = None
         try:
-            return _summed(model, weighting, batch, thrift.pieces), thrift
+            own = _summed(model, weighting, batch, manner)
         except (RuntimeError, MemoryError) as error:
             if not out_of_memory(error):
                 raise
             reason = str(error).strip().partition("\n")[0]
+        else:
+            losses = parallel.gathered(own, batch)
+            parallel.sum_gradients(trainable)
+            if _overflowed(trainable, manner):
+                manner = replace(manner, scale=manner.scale / 2, clean=0)  # the same batch again: no step is lost
+                continue
+            return losses, manner.after()
         # Outside of `except`, so that the error no longer holds what was computed.
-        lower = thrift.more(len(batch))
-        if lower is None:
-            raise TrainingStopped(
-                f"memory does not suffice for one image at a time ({reason}); take a smaller network (fewer `depth` or `width`), "
-                "a smaller curate.image_size, or a machine with more memory"
-            )
-        thrift = lower
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        yield Noted(f"out of memory: from here on {thrift}; the result stays the same ({reason})")
+        manner = _lower(manner, len(batch), reason)
+        yield Noted(f"out of memory: from here on {manner}; the result stays the same ({reason})")
 
 
-def _summed(model: Denoiser, weighting: nn.Module, batch: Batch, pieces: int) -> Tensor:
-    losses, size = [], -(-len(batch) // pieces)
-    for start in range(0, len(batch), size):
-        part = batch.part(start, start + size)
-        loss = denoising_loss(model, part.images, part.sigma, part.noise, part.condition)
-        (weighting(loss, part.sigma).sum() / len(batch)).backward()
+def _summed(model: Denoiser, weighting: nn.Module, batch: Batch, manner: Manner) -> Tensor:
+    share, losses = parallel.share_of(batch), [batch.sigma.new_zeros(0)]
+    size, device = max(1, -(-len(share) // manner.pieces)), batch.images.device
+    for start in range(0, len(share), size):
+        part = share.part(start, start + size)
+        with torch.autocast(device.type, NARROW.get(manner.precision), enabled=manner.precision in NARROW):
+            loss = denoising_loss(model, part.images, part.sigma, part.noise, part.condition)
+        (weighting(loss, part.sigma).sum() * (manner.scale / len(batch))).backward()
         losses.append(loss.detach())
     return torch.cat(losses)
+
+
+def _overflowed(trainable: list[nn.Parameter], manner: Manner) -> bool:
+    """Undo the scale. Whether it was too high: what is not finite without one is for the loop to judge."""
+    if manner.scale == 1:
+        return False
+    gradients = [value.grad for value in trainable if value.grad is not None]
+    torch._foreach_mul_(gradients, 1 / manner.scale)
+    return not all(bool(one.isfinite().all()) for one in gradients)
+
+
+def _lower(manner: Manner, images: int, reason: str) -> Manner:
+    lower = manner.thriftier(images)
+    if lower is None:
+        raise TrainingStopped(
+            f"memory does not suffice for one image at a time ({reason}); take a smaller network (less `depth` or `width`), "
+            "a smaller curate.image_size, or a machine with more memory"
+        )
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    return lower
 
 
 def set_recompute(model: nn.Module, recompute: bool) -> None:

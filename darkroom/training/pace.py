@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course
+from darkroom.training.parallel import slowest
 
 YOUNG = 0.02  # share of the minutes before which the speed so far tells too little
 
@@ -27,6 +28,8 @@ class Pace:
         now = self._clock()
         self._state.seconds += now - self._last
         self._last = now
+        if self._minutes is not None:
+            self._state.seconds = slowest(self._state.seconds)
 
     def total(self) -> int:
         """Images seen at the end of the course."""

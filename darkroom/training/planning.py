@@ -15,10 +15,10 @@ from darkroom.events import Event
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.averaging import average_into
 from darkroom.training.batches import Batch, Batches
+from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
-from darkroom.training.memory import Thrift, gradient, set_recompute
-from darkroom.training.optimisers import begin
+from darkroom.training.memory import Manner, gradient, set_recompute
 
 WARM = 2  # batches before the clock starts: the first ones allocate
 Clock = Callable[[], float]
@@ -67,7 +67,12 @@ def plan(model: Denoiser, course: Course, materials: Materials, seconds: float, 
 
 
 def images_per_second(
-    state: State, course: Course, materials: Materials, seconds: float, clock: Clock = time.perf_counter
+    state: State,
+    course: Course,
+    materials: Materials,
+    seconds: float,
+    clock: Clock = time.perf_counter,
+    manner: Manner = Manner(),  # noqa: B008 - it is frozen
 ) -> float:
     """The rate at which `state` trains on the course's first batches: data, gradient, update and average included."""
     device = next(state.model.parameters()).device
@@ -79,7 +84,7 @@ def images_per_second(
             if number > WARM and clock() - started >= seconds:
                 break
             batch = batches.at(number * course.batch_size, course.batch_size)
-            _answer(gradient(state.model, state.weighting, batch, Thrift()))
+            _, manner = answer_of(gradient(state.model, state.weighting, batch, manner))
             state.optimiser.step()
             average_into(state.averaged, state.model, 0.01)
             if device.type == "cuda":
@@ -99,11 +104,12 @@ def kept_bytes(state: State, batch: Batch, recompute: bool) -> int:
         return value
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda value: value):
-        _answer(gradient(state.model, state.weighting, batch, Thrift(recompute=recompute)))
+        answer_of(gradient(state.model, state.weighting, batch, Manner(recompute=recompute)))
     return sum(kept.values())
 
 
-def _answer(steps: Generator[Event, None, Answer]) -> Answer:
+def answer_of(steps: Generator[Event, None, Answer]) -> Answer:
+    """What a step returns, its events unheard."""
     while True:
         try:
             next(steps)

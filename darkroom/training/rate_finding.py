@@ -14,9 +14,10 @@ import torch
 from darkroom.events import Event, Progressed
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.batches import Batches
+from darkroom.training.beginning import begin
 from darkroom.training.course import Course, Materials
-from darkroom.training.memory import Thrift, gradient
-from darkroom.training.optimisers import begin, set_rate
+from darkroom.training.memory import Manner, gradient
+from darkroom.training.optimisers import set_rate
 
 LEAST, MOST = 1e-6, 1.0  # rates tried
 MEMORY = 0.9  # of the smoothed loss, per batch
@@ -38,12 +39,12 @@ def range_test(model: Denoiser, course: Course, materials: Materials, batches: i
     state = begin(model, course)
     rates: list[float] = []
     losses: list[float] = []
-    smooth, thrift = 0.0, Thrift()
+    smooth, manner = 0.0, Manner()
     with closing(Batches(course, materials, next(model.parameters()).device)) as source:
         for number in range(batches):
             rate = LEAST * (MOST / LEAST) ** (number / max(batches - 1, 1))
             batch = source.at(number * course.batch_size, course.batch_size)
-            loss, thrift = yield from gradient(state.model, state.weighting, batch, thrift)
+            loss, manner = yield from gradient(state.model, state.weighting, batch, manner)
             mean = loss.mean().item()
             smooth = MEMORY * smooth + (1 - MEMORY) * mean
             unbiased = smooth / (1 - MEMORY ** (number + 1))

@@ -9,6 +9,8 @@ from darkroom.events import Event, Noted, SamplesDrawn, SnapshotSaved, SpikeUndo
 from darkroom.training.checkpoints import State, restore_best, restore_newest, save_checkpoint
 from darkroom.training.course import Course, Materials, TrainingStopped
 from darkroom.training.monitor import MOST_SPIKES, out_of_patience
+from darkroom.training.parallel import leads
+from darkroom.training.profiles import forget_snapshots, save_snapshot
 
 KEPT = 2  # newest checkpoints; the best is kept besides
 
@@ -17,6 +19,7 @@ def resumed(materials: Materials, state: State) -> Generator[Noted, None, None]:
     """Set `state` to the newest good checkpoint, if there is one."""
     for sentence in restore_newest(materials.checkpoints, state):
         yield Noted(sentence)
+    forget_snapshots(materials.checkpoints, state.images_seen)
     if state.images_seen:
         yield Noted(f"going on from {state.images_seen:,} images seen")
 
@@ -36,6 +39,16 @@ def saved(materials: Materials, state: State) -> SnapshotSaved | Noted:
         return Noted(f"no checkpoint at {state.images_seen:,} images seen: {error}. Training goes on; the one before is whole")
 
 
+def snapshot(materials: Materials, state: State) -> Generator[Noted, None, None]:
+    """Store the power-function averages, where they are kept."""
+    if not state.profiles or not leads():
+        return
+    try:
+        save_snapshot(materials.checkpoints, state.images_seen, list(state.profiles))
+    except OSError as error:
+        yield Noted(f"no snapshot of averages at {state.images_seen:,} images seen: {error}. Training goes on")
+
+
 def undone(materials: Materials, state: State, loss: float, names: list[str]) -> SpikeUndone:
     """Go back to the newest checkpoint (or stay, where there is none yet), halve the rate, leave the batch out from now on.
 
@@ -49,6 +62,7 @@ def undone(materials: Materials, state: State, loss: float, names: list[str]) ->
             f"lower the learning rate, or look at these images: {_few(names)}"
         )
     restore_newest(materials.checkpoints, state)
+    forget_snapshots(materials.checkpoints, state.images_seen)
     state.cut, state.skipped, state.seconds = cut, skipped, seconds
     return SpikeUndone(seen, loss, usual, state.images_seen, cut, tuple(names))
 

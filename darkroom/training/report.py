@@ -7,20 +7,28 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from darkroom.images import ImageSet
 from darkroom.training.checkpoints import Moment, State
+from darkroom.training.course import Course
+from darkroom.training.coverage import times_seen
 
 
-def write_report(report: Path, state: State, parameters: int) -> None:
-    """loss.csv (for `dvc plots` and spreadsheets), loss.png, metrics.json."""
+def write_report(report: Path, state: State, parameters: int, course: Course, images: ImageSet) -> None:
+    """loss.csv and coverage.csv (for `dvc plots` and spreadsheets), loss.png, metrics.json."""
     rows = ["images_seen,loss,learning_rate,held_out_loss"]
     rows += [f"{m.images_seen},{m.loss},{m.learning_rate:.6g},{m.held_out or ''}" for m in state.history]
     (report / "loss.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     measured = [moment.held_out for moment in state.history if moment.held_out is not None]
+    times = times_seen(len(images), course.seed, state.images_seen, course.batch_size, state.skipped)
+    lines = sorted(f"{json.dumps(path, ensure_ascii=False)},{count}" for path, count in zip(images.paths, times, strict=True))
+    (report / "coverage.csv").write_text("\n".join(["path,times_seen", *lines]) + "\n", encoding="utf-8")
     figures = {
         "images_seen": state.images_seen,
         "loss": state.history[-1].loss,
         "held_out_loss": measured[-1] if measured else None,
         "parameters": parameters,
+        "times_seen": {"least": int(times.min()), "most": int(times.max())},
+        "batches_left_out": len(state.skipped),
     }
     (report / "metrics.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
     _plot(report / "loss.png", state.history)

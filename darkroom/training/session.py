@@ -1,11 +1,13 @@
 """A course of training from its materials to a model folder and a report. Base training and fine-tuning are both this."""
 
+import shutil
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event, Noted
@@ -18,6 +20,7 @@ from darkroom.training.checkpoints import forget_checkpoints
 from darkroom.training.course import Conduct, Course, Materials, Sheet
 from darkroom.training.course_folders import entered
 from darkroom.training.loop import train
+from darkroom.training.profiles import FOLDER as AVERAGES
 from darkroom.training.report import film_strip, write_report
 
 SHEET = 24  # images on a sample sheet
@@ -47,8 +50,11 @@ def run_course(
     """Train, then write the averaged weights to `places.out` and the curves and samples to `places.report`."""
     device = device_named(course.device)
     parameters = sum(value.numel() for value in model.parameters())
+    learning = sum(value.numel() for value in model.parameters() if value.requires_grad)
     counts = f"{len(splits.train):,} images, {len(splits.held_out):,} held out"
     yield Noted(f"{parameters / 1e6:.1f} million parameters, {counts}, on {device}")
+    if learning < parameters:
+        yield Noted(f"{learning / parameters:.1%} of the parameters learn")
     facts = {**course.model_dump(mode="json"), "model": card.model_dump(mode="json"), "recipe": digest_of(places.augmented)}
     checkpoints = yield from entered(places.checkpoints, facts)
 
@@ -57,13 +63,23 @@ def run_course(
 
     materials = Materials(splits.train, splits.held_out, read_recipe(places.augmented), checkpoints, draw_sheet, conduct)
     state = yield from train(model, course, materials, device)
+    merge_parts(state.averaged)
     done = card.model_copy(update={"images_seen": card.images_seen + state.images_seen})
     with replaced(places.report) as report, replaced(places.out) as out:
         save_model(out, state.averaged.state_dict(), done)
-        write_report(report, state, parameters)
+        if (checkpoints / AVERAGES).exists():
+            shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
+        write_report(report, state, parameters, course, splits.train)
         film_strip(sorted((checkpoints / "samples").glob("*.png")), report)
     forget_checkpoints(checkpoints)
     return WeightsRef(str(places.out), digest_of(places.out), parameters)
+
+
+def merge_parts(model: Denoiser) -> None:
+    """Make one weight of those that were trained as a base and a part beside it."""
+    for module in model.modules():
+        if is_parametrized(module, "weight"):
+            remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
 def _draw_sheet(model: Denoiser, card: ModelCard, seed: int, path: Path, device: torch.device) -> Sheet:

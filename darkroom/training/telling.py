@@ -10,6 +10,7 @@ from darkroom.training.checkpoints import Moment, State
 from darkroom.training.course import Course, Materials
 from darkroom.training.held_out import held_out_loss
 from darkroom.training.pace import Pace
+from darkroom.training.parallel import leads
 
 
 def reported(
@@ -31,6 +32,8 @@ def reported(
 
 def sampled(state: State, course: Course, materials: Materials, total: int) -> Generator[Event, None, None]:
     """A sheet of images drawn from the averaged weights; trouble, where a model no longer young draws all of them alike."""
+    if not leads():
+        return
     sheet = materials.draw(state.averaged, state.images_seen)
     yield SamplesDrawn(state.images_seen, str(sheet.path))
     collapse = monitor.collapsed(sheet.pixels, materials.images.pixels[:64], course.learning_rate)

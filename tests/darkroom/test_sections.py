@@ -62,7 +62,7 @@ UNKNOWN = [
     (renamed("train_base", "learning_rate", to="learning_rte"), "train_base.learning_rte", "learning_rate"),
     (renamed("register", "name", to="nme"), "register.nme", "name"),
     (renamed("curate", "duplicates", "hash_distance", to="hash_distanc"), "curate.duplicates.hash_distanc", "hash_distance"),
-    (renamed("train_base", "network", "depth", to="dept"), "train_base.network.dept", "depth"),
+    (renamed("train_base", "network", "depth", to="dept"), "train_base.network.transformer.dept", "depth"),
     (renamed("train_base", "noise", "mean", to="mena"), "train_base.noise.log_normal.mena", "mean"),
     (renamed("train_base", "drawing", "schedule", "rho", to="roh"), "train_base.drawing.schedule.karras.roh", "rho"),
     (renamed("curate", "filters", 0, "least", to="leest"), "curate.filters.0.smallest_side.leest", "least"),
@@ -89,7 +89,7 @@ def test_a_variant_that_does_not_exist_and_one_that_is_not_named(tmp_path: Path)
         "`train_base.noise.kind` is `log_norml`; did you mean `log_normal`?"
     ]
     assert faults_of(tmp_path, put("train_base", "noise", "kind", value="zzz")) == [
-        "`train_base.noise.kind` is `zzz`; known here: ddpm, log_normal, uniform_time"
+        "`train_base.noise.kind` is `zzz`; known here: cosine, ddpm, log_normal, logit_normal, uniform_time"
     ]
     assert faults_of(tmp_path, lambda content: content["train_base"]["noise"].pop("kind")) == [
         "`train_base.noise.kind` is missing"
@@ -140,10 +140,10 @@ def test_a_small_number_without_a_point_is_a_number(tmp_path: Path) -> None:
     """YAML 1.1 reads 5e-4 as text; pydantic makes the number of it."""
     file = tmp_path / "params.yaml"
     content = whole_content()
-    content["train_base"]["weight_decay"] = "TEN"
+    content["train_base"]["learning_rate"] = "TEN"
     file.write_text(yaml.safe_dump(content).replace("TEN", "5e-4"), encoding="utf-8")
-    assert read_yaml(file)["train_base"]["weight_decay"] == "5e-4"
-    assert read_params(file).train_base.weight_decay == 5e-4
+    assert read_yaml(file)["train_base"]["learning_rate"] == "5e-4"
+    assert read_params(file).train_base.learning_rate == 5e-4
 
 
 @pytest.mark.parametrize(

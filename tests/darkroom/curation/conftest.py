@@ -1,15 +1,34 @@
 """A small folder of distinct pictures, and a way to curate it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from darkroom.curation import gathering
 from darkroom.curation.curate import curate
+from darkroom.curation.memory import Known
+from darkroom.curation.opening import Reader
+from darkroom.curation.workers import Answer, Errand, answered
 from darkroom.events import Event
 from darkroom.refs import DatasetRef
 from tests.darkroom.curation.made_pictures import encoded, picture, section_with
+
+
+@pytest.fixture(autouse=True)
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers take half a second to start: where they are not the point, their work is done here."""
+
+    def examined(errand: Errand, candidates: Any, chosen: Any, workers: int) -> Iterator[tuple[int, Answer]]:
+        known = Known(errand.known)
+        with Reader(errand.top) as reader:
+            for index in chosen:
+                yield index, answered(errand, reader, candidates[index], False, known)
+        known.close()
+
+    monkeypatch.setattr(gathering, "examined", examined)
+
 
 Run = Callable[..., tuple[list[Event], DatasetRef]]
 

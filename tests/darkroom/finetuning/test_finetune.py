@@ -1,28 +1,33 @@
 """Fine-tuning: from the base's weights, on its focus, and the base left as it was."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from darkroom.events import Noted
-from darkroom.finetuning.finetune import FinetuneSection, finetune
-from darkroom.images import read_split, write_split
+from darkroom.finetuning.finetune import FinetuneSection, finetune, preserving, with_labels
+from darkroom.finetuning.low_rank import LowRank
+from darkroom.images import ImageSet, read_split, write_split
+from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import ModelError, build, load_model, save_model
 from darkroom.refs import digest_of
-from darkroom.training.session import Places
+from darkroom.training.session import Places, merge_parts
 from tests.darkroom.tiny import MIRROR, SETTINGS, card, finished, painted, prepare, stirred, stopped_after, write_recipe
 
 CPU = torch.device("cpu")
 
 
 def section(**changes: Any) -> FinetuneSection:
-    settings = {key: value for key, value in SETTINGS.items() if key not in ("network", "preconditioning", "drawing")}
-    return FinetuneSection.model_validate(settings | {"focus": ["dark"], "images": 32, "averaging": AVERAGING} | changes)
+    settings = {key: value for key, value in SETTINGS.items() if key not in ("network", "preconditioning", "drawing", "start")}
+    return FinetuneSection.model_validate(settings | {"focus": ["dark"], "images": 32, "averaging": AVERAGING} | METHOD | changes)
 
 
-AVERAGING = {"halflife_images": 1, "rampup": 1.0}
+METHOD = {"method": {"kind": "full"}, "preserve": 0.0}
+AVERAGING = {"halflife_images": 1, "rampup": 1.0, "snapshots": 0}
 
 
 @pytest.fixture
@@ -115,3 +120,64 @@ def test_a_recipe_that_the_base_was_not_trained_with(base: Path, places: Places)
 def test_no_base(tmp_path: Path, places: Places) -> None:
     with pytest.raises(ModelError, match=r"nowhere: no model here"):
         next(finetune(section(), tmp_path / "nowhere", places))
+
+
+LOW_RANK = {"kind": "low_rank", "rank": 4, "scale": 1.0}
+
+
+def test_parts_of_low_rank_change_nothing_at_first_and_their_merging_nothing_after(base: Path) -> None:
+    plain, about = load_model(base, CPU)
+    model = LowRank.model_validate(LOW_RANK).prepare(copy.deepcopy(plain), seed=0)
+    noisy, sigma = torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.ones(3)
+    condition = Condition(torch.tensor([0, 1, -1]), torch.zeros(3, 0))
+    torch.testing.assert_close(model(noisy, sigma, condition), plain(noisy, sigma, condition))
+    learning = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    assert learning and all(name.endswith((".up", ".down")) for name in learning)
+    with torch.no_grad():
+        for value in learning.values():
+            value.add_(0.1)
+    attached = model(noisy, sigma, condition)
+    assert not torch.allclose(attached, plain(noisy, sigma, condition))
+    merge_parts(model)
+    assert model.state_dict().keys() == build(about).state_dict().keys()
+    torch.testing.assert_close(model(noisy, sigma, condition), attached)
+
+
+def test_low_rank_moves_each_matrix_by_its_rank_at_most_and_resumes_bit_for_bit(base: Path, places: Places) -> None:
+    low = section(method=LOW_RANK, learning_rate=1e-2)
+    events, straight = finished(finetune(low, base, places))
+    assert any("of the parameters learn" in event.text for event in events if isinstance(event, Noted))
+    before, after = (load_model(folder, CPU)[0].state_dict() for folder in (base, places.out))
+    moved = [name for name in before if not torch.equal(before[name], after[name])]
+    assert moved and all(before[name].ndim == 2 for name in moved)
+    assert max(int(torch.linalg.matrix_rank(after[name] - before[name], rtol=1e-3)) for name in moved) == 4
+    stopped_after(finetune(low, base, places), 5)
+    _, resumed = finished(finetune(low, base, places))
+    assert resumed.digest == straight.digest
+
+
+def test_other_images_are_mixed_in_by_their_share() -> None:
+    everything = painted(40, seed=1)
+    for share, others in ((0.0, 0), (0.5, 20), (0.2, 5), (0.8, 80)):
+        mixed = preserving(everything.only(["dark"]), everything, share, seed=0)
+        assert (np.bincount(mixed.labels, minlength=2) == [20, others]).all()
+        assert all(path.startswith(everything.names[label]) for path, label in zip(mixed.paths, mixed.labels, strict=True))
+
+
+def test_a_new_label_grows_the_table_and_old_ones_keep_theirs(base: Path, places: Places) -> None:
+    for split, count in (("train", 21), ("validation", 9)):
+        images = painted(count, seed=count)
+        grown = ImageSet(images.pixels, np.arange(count) % 3, ("dark", "dim", "light"), images.paths)
+        write_split(places.data, split, grown)
+    plain, about = load_model(base, CPU)
+    events, _ = finished(finetune(section(focus=["dim"]), base, places))
+    assert any(event.text == "new labels: dim" for event in events if isinstance(event, Noted))
+    tuned, card_now = load_model(places.out, CPU)
+    assert card_now.labels == ("dark", "dim", "light")
+    grown_model = with_labels(plain, about.labels, card_now)
+    noisy, sigma = torch.randn(2, 3, 8, 8), torch.ones(2)
+    for old, new in ((0, 0), (1, 2), (-1, -1), (-1, 1)):
+        before = plain(noisy, sigma, Condition(torch.tensor([old, old]), torch.zeros(2, 0)))
+        torch.testing.assert_close(grown_model(noisy, sigma, Condition(torch.tensor([new, new]), torch.zeros(2, 0))), before)
+    assert tuned.network.label.weight.shape[0] == 4  # type: ignore[union-attr]
+    assert (places.report / "comparison.png").stat().st_size > 500

@@ -81,7 +81,7 @@ def test_weights_missing_or_of_another_network(folder: Path) -> None:
 
 def test_a_card_of_another_version(folder: Path) -> None:
     written = json.loads((folder / "model.json").read_text())
-    written["network"] |= {"kind": "unet"}
+    written["network"] |= {"kind": "perceptron"}
     written["colour"] = written.pop("labels")
     (folder / "model.json").write_text(json.dumps(written))
     with pytest.raises(

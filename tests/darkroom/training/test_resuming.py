@@ -58,6 +58,7 @@ def test_stopped_again_and_again_the_files_are_the_same_bytes(tmp_path: Path) ->
     assert resumed.digest == ref.digest == digest_of(stopped.out)
     assert digest_of(stopped.report) == digest_of(straight.report)
     assert {file.name for file in stopped.report.iterdir()} == {
+        "coverage.csv",
         "loss.csv",
         "loss.png",
         "metrics.json",
@@ -233,7 +234,9 @@ def test_what_differs_from_the_course_before_is_told_and_old_courses_are_cleared
     stopped_after(train_base(base_section(), places), 6)
     events, texts = [], []
     for rate in (1e-3, 2e-3, 4e-3):
-        steps = train_base(base_section(learning_rate=rate, averaging={"halflife_images": 16, "rampup": 0.25}), places)
+        steps = train_base(
+            base_section(learning_rate=rate, averaging={"halflife_images": 16, "rampup": 0.25, "snapshots": 0}), places
+        )
         events = [next(steps) for _ in range(3)]
         steps.close()
         texts.append([event.text for event in events if isinstance(event, Noted)])

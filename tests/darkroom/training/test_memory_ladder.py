@@ -9,7 +9,7 @@ import torch
 from darkroom.events import Noted
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.course import TrainingStopped
-from darkroom.training.memory import Thrift, out_of_memory
+from darkroom.training.memory import Manner, out_of_memory
 from tests.darkroom.tiny import MIRROR, finished, stopped_after
 from tests.darkroom.training.rig import course, differing, fresh_model, weights_of
 
@@ -20,7 +20,8 @@ def short_of_memory(model: Denoiser, suffices: Callable[[int, bool], bool]) -> D
     """The model on a machine whose memory suffices for gradients of so many images, with recomputing or without."""
 
     def allocate(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-        if torch.is_grad_enabled() and not suffices(len(inputs[0]), bool(module.recompute)):
+        recompute = any(getattr(one, "recompute", False) for one in module.modules())
+        if torch.is_grad_enabled() and not suffices(len(inputs[0]), recompute):
             raise RuntimeError(CPU_ERROR)
 
     model.network.register_forward_pre_hook(allocate)
@@ -52,7 +53,7 @@ def test_no_step_is_lost_where_it_runs_out_in_the_middle(tmp_path: Path) -> None
     _, plain = finished(course(tmp_path / "plain"))
     events, spared = finished(course(tmp_path / "spared", model=model))
     assert sum(isinstance(event, Noted) for event in events) == 1
-    assert spared.pieces == 2
+    assert spared.manner.pieces == 2
     assert [point.images_seen for point in spared.history] == [point.images_seen for point in plain.history]
     assert [point.loss for point in spared.history] == pytest.approx([point.loss for point in plain.history], rel=2e-5)
 
@@ -65,7 +66,7 @@ def test_what_memory_took_is_remembered_and_the_course_resumes_bit_for_bit(tmp_p
     stopped_after(course(tmp_path / "stopped", model=model()), 6)
     events, resumed = finished(course(tmp_path / "stopped", model=model()))
     assert not any("out of memory" in event.text for event in events if isinstance(event, Noted))
-    assert (resumed.pieces, resumed.recompute) == (4, False)
+    assert (resumed.manner.pieces, resumed.manner.recompute) == (4, False)
     assert differing(straight, resumed) == []
 
 
@@ -78,10 +79,10 @@ def test_at_the_end_of_the_ladder_there_is_one_message(tmp_path: Path) -> None:
 
 
 def test_the_rungs_for_an_odd_batch() -> None:
-    rungs, thrift = [], Thrift().more(5)
-    while thrift is not None:
-        rungs.append((thrift.pieces, thrift.recompute))
-        thrift = thrift.more(5)
+    rungs, manner = [], Manner().thriftier(5)
+    while manner is not None:
+        rungs.append((manner.pieces, manner.recompute))
+        manner = manner.thriftier(5)
     assert rungs == [(2, False), (4, False), (5, False), (5, True)]
 
 

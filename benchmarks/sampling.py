@@ -1,0 +1,89 @@
+"""What each sampler makes of as many evaluations: `python -m benchmarks sampling`, in a workspace with a trained model.
+
+Two figures: how far its images lie from the exact walk's out of the same noise (Heun in 100 steps; root mean square, of 255), and
+the kernel distance of its images from training images. The first is what a sampler can be blamed for; it says nothing of the
+ancestral ones, which walk elsewhere on purpose.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from darkroom.evaluation.features import EfficientNetLite0
+from darkroom.evaluation.metrics import KernelDistance
+from darkroom.images import Pixels, read_split
+from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.saved import Drawing, ModelCard, load_model
+from darkroom.networks.sizes import SIZES, cost_of
+from darkroom.randomness import HELD_OUT, generator_for
+from darkroom.samplers import Sampler
+from darkroom.sampling import draw, evaluations, labels_for, noise_for
+from darkroom.sections import Section
+
+MODEL, DATA = Path("models/base"), Path("data/curated")
+PAIRED, SCORED, SEED = 24, 128, 0
+SAMPLERS: list[tuple[dict[str, Any], int]] = [  # at 8 and at 16 steps; Heun takes two evaluations a step
+    ({"kind": "euler"}, 1),
+    ({"kind": "heun"}, 2),
+    ({"kind": "dpmpp", "order": 2}, 1),
+    ({"kind": "dpmpp", "order": 3}, 1),
+    ({"kind": "unipc", "order": 2}, 1),
+    ({"kind": "unipc", "order": 3}, 1),
+    ({"kind": "ipndm"}, 1),
+    ({"kind": "ddpm", "variance": "small"}, 1),
+]
+
+
+def run() -> None:
+    """Print every figure of this room."""
+    sizes()
+    if MODEL.is_dir():
+        walks(MODEL, DATA)
+    else:
+        print(f"samplers: no {MODEL} here; `darkroom run` makes one")
+
+
+def sizes() -> None:
+    """Parameters and operations of every size at 32 pixels."""
+    for kind, members in SIZES.items():
+        for name, size in members.items():
+            cost = cost_of(size, 32)
+            print(
+                f"{kind} {name}: {cost.parameters / 1e6:.1f} M parameters, {cost.flops / 1e9:.2f} GFLOP an image, "
+                f"{cost.activations / 2**20:.0f} MiB of activations an image"
+            )
+
+
+def walks(model_folder: Path, data: Path) -> None:
+    """A line for each sampler, twice."""
+    model, card = load_model(model_folder, torch.device("cpu"))
+    labels = torch.tensor(labels_for(card, SEED, SCORED))
+    noise = noise_for(SEED, range(SCORED), card.image_size)
+    training = read_split(data, "train").pixels
+    features = EfficientNetLite0(kind="efficientnet_lite0", side=64)
+    real = features.describe(training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]], 64)
+    exact = drawn(model, card, labels[:PAIRED], noise[:PAIRED], drawing_with(card, {"kind": "heun"}, 100))
+    print(f"error of {PAIRED} images, kernel distance of {SCORED} against {SCORED} real ones, seed {SEED}, {card.drawing}")
+    for steps in (8, 16):
+        for sampler, each in SAMPLERS:
+            chosen = drawing_with(card, sampler, steps // each)
+            made = drawn(model, card, labels, noise, chosen)
+            error = np.sqrt(np.square(made[:PAIRED].astype(float) - exact).mean())
+            distance = KernelDistance(kind="kernel_distance").score(real, features.describe(made, 64))
+            name = " ".join(str(value) for value in sampler.values())
+            print(f"{name}: {evaluations(chosen)} evaluations, error {error:.1f}, kernel distance {distance:.0f}", flush=True)
+
+
+def drawing_with(card: ModelCard, sampler: dict[str, Any], steps: int) -> Drawing:
+    """The model's own drawing with another sampler."""
+    return card.drawing.model_copy(update={"sampler": TypeAdapter[Section](Sampler).validate_python(sampler), "steps": steps})
+
+
+def drawn(model: Denoiser, card: ModelCard, labels: Tensor, noise: Tensor, drawing: Drawing) -> Pixels:
+    """Images in batches of 32."""
+    rows = [slice(start, start + 32) for start in range(0, len(labels), 32)]
+    return np.concatenate([draw(model, card, labels[row], noise[row], drawing) for row in rows])

@@ -1,0 +1,89 @@
+"""What other thresholds would keep and reject, from the scores in the manifest: nothing is decoded again."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
+
+from darkroom.curation.filters import Filter
+
+
+class WhatIfError(ValueError):
+    """The question cannot be answered from what is stored. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """Paths of images that would leave the data set, and of those that would come in unless they duplicate another;
+    how many were kept; and the labels of all of them."""
+
+    leaving: tuple[str, ...]
+    coming: tuple[str, ...]
+    kept: int
+    labels: Mapping[str, str]
+
+    def by_label(self, paths: Sequence[str]) -> dict[str, int]:
+        """How many of these paths have which label, labels in alphabetical order."""
+        return dict(sorted(Counter(self.labels[path] for path in paths).items()))
+
+
+def what_if(dataset: Path, thresholds: Mapping[str, float]) -> WhatIf:
+    """Compare the thresholds (filter -> value) with those that `dataset` was curated with. Raises WhatIfError."""
+    manifest, about = dataset / "manifest.parquet", dataset / "dataset.json"
+    if not manifest.exists() or not about.exists():
+        raise WhatIfError(f"{dataset}: no curated data set here yet; run `darkroom curate` or `darkroom run` first")
+    before = json.loads(about.read_text(encoding="utf-8"))["filters"]
+    after = _changed(before, thresholds)
+    read: TypeAdapter[list[Filter]] = TypeAdapter(list[Filter])
+    old, new = read.validate_python(before), read.validate_python(after)
+    scores = [f"score_{one.kind}" for one in old]
+    leaving, coming, labels, kept = [], [], {}, 0
+    for row in pq.read_table(manifest, columns=["path", "label", "kept", "reason", *scores]).to_pylist():
+        kept += row["kept"]
+        if any(row[name] is None for name in scores):
+            continue
+        was, would = first_failed(old, row), first_failed(new, row)
+        if row["kept"] and not was and would:
+            leaving.append(row["path"])
+        elif row["reason"] and row["reason"] == was and not would:
+            coming.append(row["path"])
+        else:
+            continue
+        labels[row["path"]] = row["label"]
+    return WhatIf(tuple(leaving), tuple(coming), kept, labels)
+
+
+def first_failed(filters: Sequence[Filter], scores: Mapping[str, Any]) -> str:
+    """The first filter whose threshold a row of the manifest fails; "" for none."""
+    return next((one.kind for one in filters if not _keeps(one, scores[f"score_{one.kind}"])), "")
+
+
+def _keeps(one: Filter, score: float) -> bool:
+    """As the filter itself judges: not below `least`, not above `most`."""
+    least, most = getattr(one, "least", None), getattr(one, "most", None)
+    return (least is None or score >= least) and (most is None or score <= most)
+
+
+def _changed(filters: Sequence[Mapping[str, Any]], thresholds: Mapping[str, float]) -> list[dict[str, Any]]:
+    """The settings with other thresholds. Raises WhatIfError."""
+    by_kind = {one["kind"]: dict(one) for one in filters}
+    unknown = sorted(set(thresholds) - set(by_kind))
+    if unknown:
+        known = ", ".join(by_kind) or "none"
+        raise WhatIfError(f"no scores of {', '.join(unknown)} are stored; those there are: {known} (see `curate.filters`)")
+    for kind, value in thresholds.items():
+        name = next((name for name in ("least", "most") if name in by_kind[kind]), None)
+        if name is None:
+            raise WhatIfError(f"the filter {kind} has no single threshold; change it in `curate.filters`")
+        by_kind[kind][name] = int(value) if value == int(value) else value
+    try:
+        TypeAdapter(list[Filter]).validate_python(list(by_kind.values()))
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        raise WhatIfError(f"the threshold of {fault['loc'][1]}: {fault['msg']} (it is {fault['input']})") from None
+    return list(by_kind.values())

@@ -1,0 +1,102 @@
+"""Captions: any network told what is in the image by text, through a small encoder trained along.
+
+Text is read as bytes: every language, no vocabulary to keep, no encoder to download. Labels are captions too: where no caption is
+given, a label's own name is read, so that a set labelled `red cat`, `blue robot` teaches what `red` and `robot` mean apart.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from darkroom.networks.conditioning import Conditioned
+from darkroom.networks.denoiser import Condition
+from darkroom.networks.transformer import TransformerSettings
+from darkroom.networks.unet import UnetSettings
+from darkroom.sections import Section
+
+
+class CaptionedSettings(Section):
+    """Size of the encoder of captions, and the network that is told what it makes of them."""
+
+    kind: Literal["captioned"]
+    length: Annotated[int, Field(ge=1, le=1024, description="bytes of a caption that are read")]
+    width: Annotated[int, Field(ge=32, multiple_of=32, description="numbers per byte, and of the caption's embedding")]
+    depth: Annotated[int, Field(ge=1, le=12, description="blocks of the encoder")]
+    image: Annotated[TransformerSettings | UnetSettings, Field(discriminator="kind", description="the network that draws")]
+
+    def build(self, image_size: int, labels: int, augmentations: int) -> "Captioned":
+        """The network for square images of `image_size` pixels; see `name_labels`. Raises ValueError as `image` does."""
+        return Captioned(self, self.image.build(image_size, 0, augmentations, self.width), labels)
+
+
+def tokens_of(captions: Sequence[str], length: int) -> Tensor:
+    """Captions as bytes plus one; 0 is nothing. What is longer is cut. int64 [captions, length]"""
+    rows = torch.zeros(len(captions), length, dtype=torch.long)
+    for row, caption in zip(rows, captions, strict=True):
+        read = caption.encode()[:length]
+        row[: len(read)] = torch.tensor(list(read), dtype=torch.long) + 1
+    return rows
+
+
+class Captioned(nn.Module):
+    """(input [n, 3, s, s], level [n], condition) -> answer [n, 3, s, s], the condition's text, or its label's name, read."""
+
+    def __init__(self, settings: CaptionedSettings, image: Conditioned, labels: int) -> None:
+        super().__init__()
+        self.length = settings.length
+        self.image = image
+        self.byte = nn.Embedding(257, settings.width)
+        self.position = nn.Parameter(0.02 * torch.randn(settings.length + 1, settings.width))  # the first is that of the whole
+        self.blocks = nn.ModuleList(ReadingBlock(settings.width) for _ in range(settings.depth))
+        self.names: Tensor
+        self.register_buffer("names", torch.zeros(labels + 1, settings.length, dtype=torch.long), persistent=False)
+        nn.init.normal_(self.byte.weight, std=0.02)
+
+    def name_labels(self, names: Sequence[str]) -> None:
+        """What is read where a label is told and no text. The row after the last label stays empty: nothing is told."""
+        self.names[: len(names)] = tokens_of(names, self.length)
+
+    def forward(self, images: Tensor, level: Tensor, condition: Condition) -> Tensor:
+        """The raw answer of the network, which the preconditioning scales."""
+        text = condition.text
+        if text is None:
+            text = self.names[torch.where(condition.label < 0, len(self.names) - 1, condition.label)]
+        told = replace(condition.without_label(), caption=self.read(text))
+        return self.image(images, level, told)
+
+    def read(self, text: Tensor) -> Tensor:
+        """Tokens of captions [n, length] -> their embeddings [n, width]."""
+        whole = self.position[:1].expand(len(text), 1, -1)
+        tokens = torch.cat([whole, self.byte(text) + self.position[1:]], dim=1)
+        there = F.pad(text > 0, (1, 0), value=True)[:, None, None, :]  # [n, heads, asking, asked]
+        for block in self.blocks:
+            tokens = block(tokens, there)
+        return F.rms_norm(tokens[:, 0], tokens.shape[-1:])
+
+
+class ReadingBlock(nn.Module):
+    """Attention and feed-forward over the bytes of a caption."""
+
+    HEAD = 32
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.enter = nn.Linear(width, 3 * width)
+        self.leave = nn.Linear(width, width)
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+
+    def forward(self, tokens: Tensor, there: Tensor) -> Tensor:
+        """tokens [n, t, width], there [n, 1, 1, t] -> [n, t, width]"""
+        query, key, value = (
+            self.enter(F.rms_norm(tokens, tokens.shape[-1:])).unflatten(-1, (3, -1, self.HEAD)).permute(2, 0, 3, 1, 4)
+        )
+        query, key = (F.rms_norm(one, (self.HEAD,)) for one in (query, key))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=there)
+        tokens = tokens + self.leave(mixed.transpose(1, 2).flatten(2))
+        return tokens + self.narrow(F.silu(self.widen(F.rms_norm(tokens, tokens.shape[-1:]))))

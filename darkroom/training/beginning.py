@@ -1,0 +1,26 @@
+"""The state a course begins with, and how its averages follow the weights."""
+
+import copy
+
+from torch import nn
+
+from darkroom.networks.denoiser import Denoiser
+from darkroom.training.averaging import average_into
+from darkroom.training.checkpoints import State
+from darkroom.training.course import Course
+from darkroom.training.profiles import WIDTHS, share
+
+
+def begin(model: Denoiser, course: Course) -> State:
+    """The state before the first batch."""
+    weighting = course.weighting.build(model.preconditioning).to(next(model.parameters()).device)
+    averaged = copy.deepcopy(model).requires_grad_(False)
+    profiles = nn.ModuleList(copy.deepcopy(averaged) for _ in WIDTHS if course.averaging.snapshots)
+    return State(model, averaged, weighting, course.optimiser.build(model, weighting.parameters()), profiles)
+
+
+def average(state: State, course: Course, images_seen: int, count: int) -> None:
+    """Take the new weights into every average, after a batch of `count`."""
+    average_into(state.averaged, state.model, course.averaging.share(images_seen, count))
+    for width, profile in zip(WIDTHS, state.profiles, strict=False):  # there are none, or one for each width
+        average_into(profile, state.model, share(images_seen, count, width))

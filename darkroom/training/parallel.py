@@ -1,0 +1,81 @@
+"""Several processes that train one model together (torch.distributed): each takes its share of every batch.
+
+What is random is drawn for the whole batch and then shared out, and gradients are summed with each image's own weight: the
+result is one process's with the same batch, but for the order of summation. A checkpoint says nothing of how many there were: two
+go on where one stopped. Alone, all of this does nothing. Gradients travel after the backward pass, not during it.
+Run with gloo on processors; with NCCL on GPUs it was not run.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, distributed, nn
+
+from darkroom.training.batches import Batch
+
+
+def place() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes files."""
+    return place()[0] == 0
+
+
+def share_of(batch: Batch) -> Batch:
+    """The images of a batch that are this process's."""
+    return batch.part(*_bounds(len(batch)))
+
+
+def gathered(own: Tensor, batch: Batch) -> Tensor:
+    """Every image's value [n], out of each process's own."""
+    if place()[1] == 1:
+        return own
+    start, stop = _bounds(len(batch))
+    whole = own.new_zeros(len(batch))
+    whole[start:stop] = own
+    distributed.all_reduce(whole)
+    return whole
+
+
+def sum_gradients(weights: Sequence[nn.Parameter]) -> None:
+    """Give every process the sum of all gradients."""
+    if place()[1] == 1:
+        return
+    gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in weights]
+    flat = torch.cat([one.flatten() for one in gradients])
+    distributed.all_reduce(flat)
+    for value, summed in zip(weights, torch.split(flat, [one.numel() for one in gradients]), strict=True):
+        value.grad = summed.view_as(value).clone()
+
+
+def agreed(asked: bool) -> bool:
+    """Whether any process was asked."""
+    return bool(_reduced(float(asked), distributed.ReduceOp.MAX))
+
+
+def slowest(seconds: float) -> float:
+    """The longest of every process's times, so that all end together."""
+    return _reduced(seconds, distributed.ReduceOp.MAX)
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    if place()[1] > 1:
+        distributed.barrier()
+
+
+def _reduced(value: float, how: "distributed.ReduceOp.RedOpType") -> float:
+    if place()[1] == 1:
+        return value
+    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+    told = torch.tensor([value], dtype=torch.float64, device=device)
+    distributed.all_reduce(told, op=how)
+    return told.item()
+
+
+def _bounds(count: int) -> tuple[int, int]:
+    rank, size = place()
+    return count * rank // size, count * (rank + 1) // size

@@ -1,0 +1,89 @@
+"""Averages of the weights by power functions of time, and an average of any length rebuilt after training from a few snapshots.
+
+Karras et al. 2024 (EDM2, arXiv 2312.02696), section 3 and appendix C. A profile of exponent g at time t weighs the weights of
+time s with (g + 1) s^g / t^(g + 1): its length grows along, and is told as its standard deviation relative to t, the width.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from darkroom.networks.saved import write_tensors
+
+WIDTHS = (0.05, 0.10)  # the two that are tracked; what is rebuilt is best between and near them
+FOLDER = "averages"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A power-function average taken at a time (images seen)."""
+
+    images_seen: float
+    exponent: float
+
+
+def exponent_of(width: float) -> float:
+    """The exponent g of a profile this wide: (g + 1) / ((g + 2)^2 (g + 3)) = width^2 (algorithm 2)."""
+    rest = width**-2.0
+    return float(np.roots([1, 7, 16 - rest, 12 - rest]).real.max())
+
+
+def share(images_seen: int, batch: int, width: float) -> float:
+    """Share of the new weights in the average after a batch (section 3.1)."""
+    return float(1 - (1 - min(batch / images_seen, 1)) ** (exponent_of(width) + 1))
+
+
+def mixture(stored: Sequence[Profile], wanted: Profile) -> NDArray[np.float64]:
+    """How much of each stored profile makes the wanted one, by least squares (appendix C, algorithm 3). [len(stored)]"""
+    products = np.array([[_product(one, other) for other in stored] for one in stored])
+    target = np.array([_product(one, wanted) for one in stored])
+    return np.linalg.lstsq(products, target, rcond=1e-13)[0]
+
+
+def _product(one: Profile, other: Profile) -> float:
+    """Integral of the product of two profiles (appendix C.3), in logarithms: the powers are large."""
+    early, late = sorted((one, other), key=lambda profile: profile.images_seen)
+    ratio = np.log(early.images_seen / late.images_seen)
+    scale = np.log(one.exponent + 1) + np.log(other.exponent + 1) - np.log(one.exponent + other.exponent + 1)
+    return float(np.exp(scale + late.exponent * ratio - np.log(late.images_seen)))
+
+
+def save_snapshot(folder: Path, images_seen: int, averages: Sequence[torch.nn.Module]) -> None:
+    """Write the two averages at a time into `folder`/averages. Raises OSError."""
+    (folder / FOLDER).mkdir(parents=True, exist_ok=True)
+    for width, average in zip(WIDTHS, averages, strict=True):
+        final = folder / FOLDER / f"{images_seen:012d}-{width:.2f}.safetensors"
+        write_tensors(final.with_suffix(".partial"), average.state_dict())
+        final.with_suffix(".partial").replace(final)
+
+
+def forget_snapshots(folder: Path, images_seen: int) -> None:
+    """Remove the snapshots taken later than this: the course goes another way from here."""
+    for file in (folder / FOLDER).glob("*"):
+        if int(file.stem[:12]) > images_seen:
+            file.unlink()
+
+
+def rebuilt(folder: Path, width: float) -> dict[str, Tensor]:
+    """The weights averaged by a profile of `width` up to the newest snapshot in `folder`/averages.
+
+    Raises FileNotFoundError where none were stored, ValueError for a width that no profile has.
+    """
+    if not 0 < width < 0.28:
+        raise ValueError(f"width {width:g}: a power-function average is between 0 and 0.28 wide; tracked were {WIDTHS}")
+    files = sorted((folder / FOLDER).glob("*.safetensors"))
+    if not files:
+        raise FileNotFoundError(f"{folder}: no snapshots of averages; set `averaging.snapshots` above 0 and train")
+    stored = [Profile(float(file.stem[:12]), exponent_of(float(file.stem[13:]))) for file in files]
+    amounts = mixture(stored, Profile(stored[-1].images_seen, exponent_of(width)))
+    whole: dict[str, Tensor] = {}
+    for file, amount in zip(files, amounts, strict=True):
+        for name, value in load_file(file).items():
+            whole[name] = whole.get(name, torch.zeros_like(value, dtype=torch.float64)) + amount * value.double()
+    return {name: value.float() for name, value in whole.items()}

@@ -1,0 +1,72 @@
+"""Which precision a course runs in: the one it is set to, or the fastest safe one, measured on its own device."""
+
+import copy
+from collections.abc import Callable, Generator
+from contextlib import closing
+
+import torch
+
+from darkroom.events import Event, Noted
+from darkroom.networks.denoiser import Denoiser
+from darkroom.training.batches import Batches
+from darkroom.training.beginning import begin
+from darkroom.training.checkpoints import State
+from darkroom.training.course import Course, Materials
+from darkroom.training.memory import FIRST_SCALE, Manner, Precision, gradient
+from darkroom.training.planning import answer_of, images_per_second
+
+SECONDS = 2.0  # of measuring, for each precision
+SAFE = 0.02  # largest relative error of the first batch's loss against fp32
+WORTH = 1.1  # times fp32's speed, below which the rounding is not worth it
+
+Measure = Callable[[Manner], float]
+
+
+def settled(state: State, course: Course, materials: Materials) -> Generator[Event, None, None]:
+    """Set the precision of a course that begins. It is kept in its checkpoints: one that goes on does not measure again."""
+    if course.precision != "auto":
+        state.manner = in_precision(course.precision)
+        return
+    model, device = state.model, next(state.model.parameters()).device
+
+    def measure(manner: Manner) -> float:
+        return images_per_second(begin(copy.deepcopy(model), course), course, materials, SECONDS, manner=manner)
+
+    safe = [one for one in offered(device) if one == "fp32" or is_safe(model, course, materials, one)]
+    precision, found = fastest(safe, measure)
+    state.manner = in_precision(precision)
+    yield Noted(f"precision {precision} ({', '.join(f'{name}: {rate:.0f} images/s' for name, rate in found.items())})")
+
+
+def fastest(offered: list[Precision], measure: Measure) -> tuple[Precision, dict[Precision, float]]:
+    """The precision to take, and the speed of each. fp32 stays where no other is worth it."""
+    found = {one: measure(in_precision(one)) for one in offered}
+    best = max(found, key=lambda one: found[one])
+    return (best if found[best] > WORTH * found["fp32"] else "fp32"), found
+
+
+def offered(device: torch.device) -> list[Precision]:
+    """The precisions that a device computes in by itself, not by emulation."""
+    if device.type == "cuda":
+        return ["fp32", "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"]
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return ["fp32", "bf16"] if native else ["fp32"]
+
+
+def is_safe(model: Denoiser, course: Course, materials: Materials, precision: Precision) -> bool:
+    """Whether the first batch's loss is fp32's, to within rounding, and all of its gradients are finite."""
+    device = next(model.parameters()).device
+    with closing(Batches(course, materials, device)) as batches:
+        batch = batches.at(0, course.batch_size)
+    losses = []
+    for one in (in_precision("fp32"), in_precision(precision)):
+        trial = begin(copy.deepcopy(model), course)
+        loss, _ = answer_of(gradient(trial.model, trial.weighting, batch, one))
+        finite = all(bool(value.grad.isfinite().all()) for value in trial.model.parameters() if value.grad is not None)
+        losses.append(loss.mean().item() if finite else float("nan"))
+    return abs(losses[1] - losses[0]) <= SAFE * abs(losses[0])
+
+
+def in_precision(precision: Precision) -> Manner:
+    """How gradients are found in a precision, to begin with."""
+    return Manner(precision=precision, scale=FIRST_SCALE if precision == "fp16" else 1.0)

@@ -1,0 +1,58 @@
+"""Two real processes against one: the same training; and one goes on where two stopped, two where one did."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from darkroom.stage import StoppedOnRequest
+from darkroom.training.parallel import _bounds
+from tests.darkroom.tiny import finished
+from tests.darkroom.training.rig import course
+from tests.darkroom.training.together import SETTINGS, stopping_after
+
+TOP = Path(__file__).parents[3]
+
+
+def two_processes(folder: Path, batches: int = 10**6) -> None:
+    """Both run until the end, or are asked to stop after some batches."""
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.darkroom.training.together"]
+    env = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *words, str(folder), str(batches)], cwd=TOP, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def newest(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(max(folder.glob("state-*.safetensors")))
+
+
+def test_two_processes_are_as_one_and_either_goes_on_where_the_other_stopped(tmp_path: Path) -> None:
+    finished(course(tmp_path / "one", **SETTINGS))
+    alone = newest(tmp_path / "one")
+    two_processes(tmp_path / "two then one", batches=3)
+    assert [file.name for file in (tmp_path / "two then one").glob("*.json")] == ["state-000000000024.json"]
+    finished(course(tmp_path / "two then one", **SETTINGS))
+    with pytest.raises(StoppedOnRequest):
+        finished(course(tmp_path / "one then two", conduct=stopping_after(1), **SETTINGS))
+    two_processes(tmp_path / "one then two")
+    for folder in ("two then one", "one then two"):
+        together = newest(tmp_path / folder)
+        assert together.keys() == alone.keys()
+        for name in alone:
+            torch.testing.assert_close(together[name], alone[name], rtol=1e-3, atol=2e-5, msg=f"{folder}: {name}")
+
+
+def test_shares_cover_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    from darkroom.training import parallel
+
+    for count in (1, 2, 5, 16):
+        for size in (1, 2, 3):
+            rows: list[int] = []
+            for rank in range(size):
+                monkeypatch.setattr(parallel, "place", lambda rank=rank, size=size: (rank, size))
+                rows += range(*_bounds(count))
+            assert rows == list(range(count))

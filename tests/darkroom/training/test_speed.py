@@ -1,0 +1,70 @@
+"""Narrow precisions: near to fp32, without a step lost, chosen by measuring."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from darkroom.training.memory import Manner
+from darkroom.training.speed import fastest, is_safe, offered
+from tests.darkroom.tiny import finished, stopped_after
+from tests.darkroom.training.rig import course, differing, fresh_model
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_narrow_precisions_train_as_fp32_does(tmp_path: Path, precision: str) -> None:
+    _, wide = finished(course(tmp_path / "a"))
+    _, narrow = finished(course(tmp_path / "b", precision=precision))
+    assert narrow.manner.precision == precision
+    assert [one.loss for one in narrow.history] == pytest.approx([one.loss for one in wide.history], rel=0.01)
+    assert all(value.dtype == torch.float32 for value in narrow.model.parameters())
+    stopped_after(course(tmp_path / "c", precision=precision), 6)
+    _, resumed = finished(course(tmp_path / "c", precision=precision))
+    assert differing(narrow, resumed) == []
+    assert resumed.manner == narrow.manner
+
+
+def test_an_overflow_in_fp16_halves_the_scale_and_loses_no_step(tmp_path: Path) -> None:
+    model = fresh_model()
+    model.network.leave.weight.register_hook(lambda slope: slope + (torch.inf if slope.abs().max() > 10 else 0))  # type: ignore[union-attr]
+    _, state = finished(course(tmp_path, model=model, precision="fp16"))
+    assert 1 < state.manner.scale < 65536
+    assert all(value["step"] == 8 for value in state.optimiser.state.values())
+
+
+def test_the_scale_grows_again() -> None:
+    manner = Manner(precision="fp16", scale=8.0, clean=1998)
+    assert (manner.after().scale, manner.after().after().scale, manner.after().after().clean) == (8.0, 16.0, 0)
+    assert Manner().after() == Manner()
+
+
+def test_the_fastest_is_taken_where_it_is_worth_it() -> None:
+    assert fastest(["fp32", "bf16"], lambda manner: {"fp32": 100.0, "bf16": 180.0}[manner.precision])[0] == "bf16"
+    assert fastest(["fp32", "bf16"], lambda manner: {"fp32": 100.0, "bf16": 105.0}[manner.precision])[0] == "fp32"
+    assert fastest(["fp32"], lambda manner: 1.0)[0] == "fp32"
+    assert "fp32" in offered(torch.device("cpu"))
+
+
+def test_auto_is_decided_once_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from darkroom.training import speed
+
+    monkeypatch.setattr(speed, "offered", lambda device: ["fp32", "bf16"])
+    monkeypatch.setattr(speed, "images_per_second", lambda *given, manner: {"fp32": 1.0, "bf16": 2.0}[manner.precision])
+    events, straight = finished(course(tmp_path / "a", precision="auto"))
+    assert getattr(events[0], "text", "") == "precision bf16 (fp32: 1 images/s, bf16: 2 images/s)"
+    stopped_after(course(tmp_path / "b", precision="auto"), 8)
+    monkeypatch.setattr(speed, "images_per_second", lambda *given, manner: {"fp32": 2.0, "bf16": 1.0}[manner.precision])
+    _, resumed = finished(course(tmp_path / "b", precision="auto"))
+    assert differing(straight, resumed) == []
+
+
+def test_a_precision_that_gives_another_loss_is_not_safe(tmp_path: Path) -> None:
+    from darkroom.training.rehearsal import rehearsed
+    from tests.darkroom.tiny import base_section
+    from tests.darkroom.training.test_planning import NOTHING
+
+    model, materials = rehearsed(base_section(), NOTHING, 8)
+    assert is_safe(model, base_section(), materials, "bf16")
+    with torch.no_grad():
+        model.network.leave.bias.fill_(1e6)  # type: ignore[union-attr]
+    assert not is_safe(model, base_section(), materials, "fp16")
