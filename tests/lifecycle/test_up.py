@@ -56,6 +56,11 @@ class Up:
         found = httpx.post(f"{self.prefect}/api/flow_runs/filter", json={**wanted, "sort": "EXPECTED_START_TIME_DESC"})
         return list(found.json()) if found.is_success else []
 
+    def mlflow_run(self, name: str) -> str:
+        wanted = {"experiment_ids": ["1"], "filter": f"attributes.run_name = '{name}'", "order_by": ["start_time ASC"]}
+        found = httpx.post(f"{self.mlflow}/api/2.0/mlflow/runs/search", json=wanted).json()
+        return str(found["runs"][0]["info"]["run_id"])
+
     def version(self, alias: str) -> str:
         found = mlflow_registry.version_at(self.workspace, "tiny", alias)
         return found.number if found else ""
@@ -143,10 +148,11 @@ def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_see
         pages.open(f"{up.mlflow}/#/models/tiny")
         pages.shown("champion")
         pages.picture("registry")
-        runs = httpx.get(f"{up.mlflow}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": "darkroom"}).json()
-        pages.open(f"{up.mlflow}/#/experiments/{runs['experiment']['experiment_id']}/runs")
+        pages.open(f"{up.mlflow}/#/experiments/1/runs/{up.mlflow_run('train_base')}/artifacts/samples/000000000096.png")
         pages.shown("train_base")
-        pages.picture("runs")
+        images = "return [...document.images].filter(one => one.naturalWidth > 100 && /blob|artifact/.test(one.src.slice(0, 200))).length"
+        eventually(lambda: pages.driver.execute_script(images), 60)
+        pages.picture("run")
     finally:
         pages.driver.quit()
 
