@@ -150,7 +150,8 @@ def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_see
         pages.picture("registry")
         pages.open(f"{up.mlflow}/#/experiments/1/runs/{up.mlflow_run('train_base')}/artifacts/samples/000000000096.png")
         pages.shown("train_base")
-        images = "return [...document.images].filter(one => one.naturalWidth > 100 && /blob|artifact/.test(one.src.slice(0, 200))).length"
+        sheets = "one => one.naturalWidth > 100 && /^blob|artifact/.test(one.src.slice(0, 200))"
+        images = f"return [...document.images].filter({sheets}).length"
         eventually(lambda: pages.driver.execute_script(images), 60)
         pages.picture("run")
     finally:
