@@ -38,12 +38,13 @@ def _deployment(flow: Any, workspace: Path, settings: dict[str, Any], schedule: 
             )
         ]
         more |= {"cron": schedule} if schedule else {}
+    if flow.name != "promotion":  # a paused run gives its slot back, and Prefect then ends it when it cannot renew its lease
+        more["concurrency_limit"] = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
     return flow.to_deployment(
         name=workspace.name,
         parameters=parameters,
         entrypoint_type=EntrypointType.MODULE_PATH,
         tags=["darkroom"],
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         description=flow.description,
         **more,
     )
@@ -63,7 +64,8 @@ def tell_change(workspace: Path, change: str) -> None:
 
 
 def put_back(names: Sequence[str]) -> list[str]:
-    """Put the runs of these deployments that nobody runs any more back into the queue. Returns the runs' names.
+    """Put the runs of these deployments that nobody runs any more back into the queue. Returns the runs' names. One that
+    waited for a person's answer asks again.
 
     Only for a time when none of them can be running: before they are served. A run's process that outlived its server holds
     the workspace's lock, so that the one put back waits for it and then finds its work done.
@@ -74,6 +76,7 @@ def put_back(names: Sequence[str]) -> list[str]:
     from prefect.exceptions import ObjectNotFound
     from prefect.states import Scheduled
 
+    under_way = [StateType.RUNNING, StateType.PENDING, StateType.PAUSED]
     lost = []
     with get_client(sync_client=True) as client:
         for name in names:
@@ -82,7 +85,7 @@ def put_back(names: Sequence[str]) -> list[str]:
             except ObjectNotFound:
                 continue
             wanted = FlowRunFilter.model_validate(
-                {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": [StateType.RUNNING, StateType.PENDING]}}}
+                {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": under_way}}}
             )
             for run in client.read_flow_runs(flow_run_filter=wanted):
                 state: Any = Scheduled(message="its process ended; it goes on from its last checkpoint")

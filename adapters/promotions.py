@@ -85,6 +85,8 @@ def noticed(workspace: Path, name: str) -> tuple[Version, str] | None:
         before = known[-1].version if known else ""
         if champion is None or champion.number == before:
             return None
+        if any(version.number == before for version in mlflow_registry.versions(workspace, name)):
+            connected(workspace).set_registered_model_alias(name, PREVIOUS, before)  # the way back stays open
         _record(workspace, champion, before, Decision("moved elsewhere", "the alias was moved outside darkroom", "not known"))
         return champion, before
 

@@ -59,13 +59,19 @@ def _start(job: Job, course: Course, champion: Version | None) -> dict[str, obje
     if course is Course.SCRATCH or champion is None:
         return {"kind": "scratch"}
     folder = mlflow_registry.model_folder(job.workspace, champion)
-    parent, base = read_card(folder).parent_digest, job.workspace / "models/base"
-    if base.is_dir() and digest_of(base) == parent:
+    parent, base, weights = (
+        read_card(folder).parent_digest,
+        job.workspace / "models/base",
+        job.workspace / ".darkroom" / WEIGHTS_FOLDER,
+    )
+    if parent and (weights / parent).is_dir():  # kept by an earlier start, or by this one before it was interrupted
+        folder = weights / parent
+    elif base.is_dir() and digest_of(base) == parent:
         folder = base
     digest = digest_of(folder)
-    kept = job.workspace / ".darkroom" / WEIGHTS_FOLDER / digest
+    kept = weights / digest
     if not kept.is_dir():
-        kept.parent.mkdir(exist_ok=True)
+        weights.mkdir(exist_ok=True)
         with replaced(kept) as fresh:
             shutil.copytree(folder, fresh, dirs_exist_ok=True)
     share = round(job.settings.train_base.images * job.settings.retrain.warm_images)

@@ -141,7 +141,20 @@ def test_sample_data_is_not_written_among_a_persons_files(failed: Failed, tmp_pa
 
 
 def test_help_shows_an_example_for_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    for word in ("run", "init", "sample-data", "ui", "up", "down"):
+    for word in (
+        "promote",
+        "rollback",
+        "lineage",
+        "forget",
+        "watch",
+        "serve-flows",
+        "run",
+        "init",
+        "sample-data",
+        "ui",
+        "up",
+        "down",
+    ):
         with pytest.raises(SystemExit) as end:
             main([word, "--help"])
         assert end.value.code == 0

@@ -110,7 +110,7 @@ def test_a_champion_moved_in_the_mlflow_ui_is_respected_recorded_and_warned_of(l
     assert at(lived, "champion") == "2"
     assert promotions.moves(lived)[-1].what == "moved elsewhere"
     assert promotions.noticed(lived, "tiny") is None
-    promotions.roll_back(lived, "tiny", "back")
+    assert promotions.roll_back(lived, "tiny", "back")[0].number == "1"
 
 
 def test_versions_of_another_tool_break_nothing(lived: Path) -> None:

@@ -1,0 +1,261 @@
+"""`darkroom up` on a workspace that was lived through: real servers, real pages in a real browser, real deaths. Told in order.
+
+Combinations of versions that pass `pip check` break exactly this.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import pytest
+
+from adapters import local_servers, mlflow_registry, promotions
+from tests.conftest import TOP, darkroom, draw_images
+from tests.lifecycle.test_registry import change
+
+pytestmark = pytest.mark.servers
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+Seen = TypeVar("Seen")
+
+
+@dataclass
+class Up:
+    """`darkroom up`, and where its parts are."""
+
+    process: subprocess.Popen[bytes]
+    workspace: Path
+    log: Path
+
+    def said(self, start: str) -> str:
+        return next((line for line in self.log.read_text(encoding="utf-8").splitlines() if line.startswith(start)), "")
+
+    @property
+    def prefect(self) -> str:
+        return self.said("Prefect UI").split()[-1]
+
+    @property
+    def mlflow(self) -> str:
+        return self.said("MLflow UI").split()[-1]
+
+    def deployment(self, flow: str) -> Any:
+        found = httpx.get(f"{self.prefect}/api/deployments/name/{flow}/{self.workspace.name}")
+        return found.json() if found.is_success else None
+
+    def runs(self, flow: str, kind: str) -> list[Any]:
+        states = {"state": {"type": {"any_": [kind]}}}
+        wanted = {"deployments": {"id": {"any_": [self.deployment(flow)["id"]]}}, "flow_runs": states}
+        found = httpx.post(f"{self.prefect}/api/flow_runs/filter", json={**wanted, "sort": "EXPECTED_START_TIME_DESC"})
+        return list(found.json()) if found.is_success else []
+
+    def mlflow_run(self, name: str) -> str:
+        wanted = {"experiment_ids": ["1"], "filter": f"attributes.run_name = '{name}'", "order_by": ["start_time ASC"]}
+        found = httpx.post(f"{self.mlflow}/api/2.0/mlflow/runs/search", json=wanted).json()
+        return str(found["runs"][0]["info"]["run_id"])
+
+    def version(self, alias: str) -> str:
+        found = mlflow_registry.version_at(self.workspace, "tiny", alias)
+        return found.number if found else ""
+
+
+@pytest.fixture(scope="module")
+def up(lived: Path, home: Path) -> Iterator[Up]:
+    change(lived, promote={"approval": "person"})
+    log = lived.parent / "up.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cli", "up", "--workspace", str(lived), "--prefect-port", "0", "--mlflow-port", "0"],
+            env={**os.environ, "PYTHONPATH": str(TOP), "PREFECT_RUNNER_POLL_FREQUENCY": "2"},
+            stdout=output,
+            stderr=output,
+        )
+    started = Up(process, lived, log)
+    try:
+        eventually(lambda: started.said("MLflow UI"), 180, log)
+        eventually(lambda: started.deployment("retraining"), 120, log)
+        yield started
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_a_run_scheduled_in_the_future_appears_and_one_triggered_through_the_api_completes(up: Up) -> None:
+    api, deployment = f"{up.prefect}/api", up.deployment("dataset refresh")
+    schema = deployment["parameter_openapi_schema"]
+    assert {"workspace", "settings"} <= set(schema["properties"])
+    assert schema["definitions"]["CurateSection"]["properties"]["image_size"]["minimum"] == 8
+    given = {"schedules": [{"active": True, "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}}]}
+    eventually(lambda: httpx.patch(f"{api}/deployments/{deployment['id']}", json=given).is_success, 60, up.log)
+    eventually(lambda: up.runs("dataset refresh", "SCHEDULED"), 60, up.log)
+    bad = {"parameters": {"workspace": str(up.workspace), "settings": {}}}
+    assert httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json=bad).status_code == 409
+    eventually(lambda: httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json={}).is_success, 60, up.log)
+    assert eventually(lambda: up.runs("dataset refresh", "COMPLETED"), 180, up.log)
+    assert "MLflow" in httpx.get(up.mlflow).text
+
+
+def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothing_typed_and_a_death_survived(up: Up) -> None:
+    draw_images(up.workspace.parent / "my pictures", 20, seed=3)
+    run = eventually(lambda: up.runs("retraining", "RUNNING"), 120, up.log)[0]
+    served = next(int(line) for line in pids("serve-flows", up.workspace))
+    os.kill(served, signal.SIGKILL)
+    eventually(lambda: up.said("flows    ended with code -9"), 60, up.log)
+    done = eventually(lambda: up.runs("retraining", "COMPLETED"), 240, up.log)
+    assert run["id"] in {one["id"] for one in done}, "the run that lost its process was not resumed"
+    assert (up.version("challenger"), up.version("champion")) == ("2", "1")
+    card = mlflow_registry.report_folder(up.workspace, mlflow_registry.version_named(up.workspace, "tiny", "2")) / "card.md"
+    assert "80 images kept of 80" in card.read_text(encoding="utf-8")
+    assert eventually(lambda: up.runs("promotion", "PAUSED"), 120, up.log)
+
+
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed")
+def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_sees_the_model_in_mlflow(
+    up: Up, tmp_path: Path
+) -> None:
+    pages = Pages(Path(os.environ.get("DARKROOM_SCREENSHOTS", tmp_path)))
+    try:
+        waiting = eventually(lambda: up.runs("promotion", "PAUSED"), 120, up.log)[0]
+        pages.open(f"{up.prefect}/runs/flow-run/{waiting['id']}")
+        pages.press("Resume")
+        pages.shown("Make tiny version 2 the champion?")
+        boxes = pages.all(".p-modal textarea") or pages.all("[role=dialog] textarea") or pages.all("textarea")
+        pages.driver.execute_script("arguments[0].click()", pages.all("input[type=checkbox]")[-1])
+        boxes[0].send_keys("fewer stripes")
+        boxes[-1].send_keys("Ada")
+        pages.picture("approval")
+        pages.press("Submit")
+        eventually(lambda: promotions.moves(up.workspace)[-1].why == "fewer stripes", 60, up.log)
+        assert promotions.moves(up.workspace)[-1].who == "Ada"
+        assert up.version("champion") == "2"
+
+        pages.open(f"{up.prefect}/deployments/deployment/{up.deployment('promotion')['id']}/run")
+        pages.shown("The version to promote")
+        fields = {field.get_attribute("value"): field for field in pages.all("textarea")}
+        pages.write(fields["challenger"], "1")
+        pages.write(fields[""], "the form was tried")
+        pages.picture("form")
+        pages.press("Submit")
+        eventually(lambda: up.version("champion") == "1", 90, up.log)
+
+        pages.open(f"{up.mlflow}/#/models/tiny")
+        pages.shown("champion")
+        pages.picture("registry")
+        pages.open(f"{up.mlflow}/#/experiments/1/runs/{up.mlflow_run('train_base')}/artifacts/samples/000000000096.png")
+        pages.shown("train_base")
+        sheets = "one => one.naturalWidth > 100 && /^blob|artifact/.test(one.src.slice(0, 200))"
+        images = f"return [...document.images].filter({sheets}).length"
+        eventually(lambda: pages.driver.execute_script(images), 60)
+        pages.picture("run")
+    finally:
+        pages.driver.quit()
+
+
+def test_it_stops_cleanly_and_leaves_no_process(up: Up) -> None:
+    group = pids("serve-flows", up.workspace) + pids("watch", up.workspace)
+    assert len(group) == 2
+    up.process.send_signal(signal.SIGTERM)
+    assert up.process.wait(60) == 0
+    assert not pids("serve-flows", up.workspace) + pids("watch", up.workspace)
+    assert not local_servers.answers(f"{up.mlflow}/health")
+
+
+def test_a_port_that_is_taken_is_refused(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import socket
+
+    monkeypatch.setenv("DARKROOM_HOME", str(tmp_path / "home"))
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(local_servers.ServerError, match=rf"port {port} is taken by another program.*--prefect-port"):
+            local_servers.prefect_api(print, port)
+
+
+def test_a_server_is_found_again_and_ended(home: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    first = local_servers.prefect_api(said.append)
+    os.environ.pop("PREFECT_API_URL")
+    assert local_servers.prefect_api(said.append) == first
+    os.environ.pop("PREFECT_API_URL")
+    assert len(said) <= 1
+    assert "ended" in darkroom("down", cwd=tmp_path).stdout
+    assert not local_servers.answers(f"{first}/health")
+    assert "no server of darkroom's is running" in darkroom("down", cwd=tmp_path).stdout
+
+
+class Pages:
+    """A real browser, without a window."""
+
+    def __init__(self, folder: Path) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.options import Options
+        from selenium.webdriver.chrome.service import Service
+
+        options = Options()
+        options.binary_location = str(CHROMIUM)
+        for argument in ("--headless=new", "--no-sandbox", "--window-size=1500,1300", "--disable-dev-shm-usage"):
+            options.add_argument(argument)
+        self.driver, self.folder = webdriver.Chrome(service=Service(str(DRIVER)), options=options), folder
+
+    def open(self, address: str) -> None:
+        self.driver.get("about:blank")
+        self.driver.get(address)
+
+    def all(self, css: str) -> list[Any]:
+        return self.driver.find_elements("css selector", css)
+
+    def shown(self, text: str) -> None:
+        eventually(lambda: text in self.driver.find_element("css selector", "body").text, 60)
+
+    def press(self, name: str) -> None:
+        def pressed() -> bool:
+            found = [one for one in self.all("button") if one.is_displayed() and one.text.strip() == name]
+            if found:
+                found[-1].click()
+            return bool(found)
+
+        eventually(pressed, 60)
+
+    def write(self, field: Any, text: str) -> None:
+        from selenium.webdriver.common.keys import Keys
+
+        field.send_keys(Keys.CONTROL, "a")
+        field.send_keys(text, Keys.TAB)
+        time.sleep(0.5)  # the form takes a change over after a moment without typing
+
+    def picture(self, name: str) -> None:
+        self.driver.save_screenshot(str(self.folder / f"{name}.png"))
+
+
+def pids(word: str, workspace: Path) -> list[str]:
+    """Processes of `darkroom WORD` on a workspace."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (place / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if word in command and str(workspace) in command:
+            found.append(place.name)
+    return found
+
+
+def eventually(look: Callable[[], Seen], seconds: float, log: Path | None = None) -> Seen:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            found = look()
+        except (httpx.HTTPError, json.JSONDecodeError):
+            found = None  # type: ignore[assignment]
+        if found:
+            return found
+        time.sleep(0.5)
+    raise AssertionError(f"not seen within {seconds} s\n{log.read_text(encoding='utf-8')[-4000:] if log else ''}")
