@@ -47,7 +47,7 @@ EVENTS: dict[str, Event] = {
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"register": {"name": "mine"}}), encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"register": {"name": "mine", "licence": "none"}}), encoding="utf-8")
     return tmp_path
 
 
@@ -86,7 +86,7 @@ def test_a_stage_shows_and_keeps_what_its_step_tells(workspace: Path, capsys: py
 
 
 def test_a_bad_setting_is_one_line_and_a_return_code(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (workspace / "params.yaml").write_text("register: {nme: mine, name: mine}", encoding="utf-8")
+    (workspace / "params.yaml").write_text("register: {nme: mine, name: mine, licence: none}", encoding="utf-8")
     assert run_stage("register", RegisterSection, step) == 1
     shown = capsys.readouterr()
     assert shown.err == "[register] params.yaml: `register.nme` is not a setting; did you mean `name`?\n"
@@ -101,11 +101,11 @@ def test_an_error_of_the_step_is_one_line_and_what_it_told_is_kept(workspace: Pa
 
 def test_kept_events_are_on_disk_before_they_are_seen_and_the_answer_passes(tmp_path: Path) -> None:
     file = tmp_path / "deep/events.jsonl"
-    events = kept(step(RegisterSection(name="mine")), file)
+    events = kept(step(RegisterSection(name="mine", licence="none")), file)
     for number in range(1, 4):
         next(events)
         assert len(file.read_text().splitlines()) == number
-    assert finished(kept(step(RegisterSection(name="mine")), file))[1] == "done"
+    assert finished(kept(step(RegisterSection(name="mine", licence="none")), file))[1] == "done"
     assert len(file.read_text().splitlines()) == 3  # the journal of one run
 
 
