@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock, Timeout
 
 from adapters import workspace as workspaces
 from adapters.machine import in_git
@@ -74,8 +75,8 @@ def test_what_lies_in_the_folder_is_kept(tmp_path: Path) -> None:
 def test_a_second_writer_waits_for_the_first(made: Path) -> None:
     waited: list[str] = []
     with workspaces.writing(made, lambda: waited.append("never")):
-        lock = workspaces.FileLock(made / ".darkroom" / "lock")
-        with pytest.raises(workspaces.Timeout):
+        lock = FileLock(made / ".darkroom" / "lock")
+        with pytest.raises(Timeout):
             lock.acquire(timeout=0)
     with lock.acquire(timeout=0):
         assert waited == []
