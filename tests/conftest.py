@@ -39,11 +39,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: not item.nodeid.startswith(LIVED))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The slow files first: of two processes none ends long after the other."""
-    items.sort(key=lambda item: "lifecycle" not in item.path.parts)
-
-
 def draw_images(folder: Path, count: int, seed: int = 0) -> Path:
     """`count` small pictures with the labels `disc` and `square`, all different."""
     chance = random.Random(seed)
