@@ -18,15 +18,13 @@ from darkroom.images import Pixels, contact_sheet
 from darkroom.networks.captioned import CaptionedSettings
 from darkroom.networks.saved import Drawing, ModelCard, device_named, load_model, read_card
 from darkroom.provenance import Provenance, ProvenanceError, Signer, encoded, read_provenance
-from darkroom.randomness import SAMPLES, generator_for
 from darkroom.refs import digest_of
-from darkroom.sampling import Tiled, draw, noise_for, told_of
+from darkroom.sampling import Tiled, draw, label_at, noise_for, told_of
 
 RECORD, SHEET = "generated.json", "sheet.png"
 ORIGIN = "origin.json"  # in an exported model: its name and version in the registry it came from
 TILE = {"cpu": 8, "cuda": 64}  # images that the model sees at once; see `Tiled`
 SHOWN = 64  # images on the contact sheet
-GOLDEN = 0.6180339887498949  # multiples of it fill [0, 1) evenly, wherever one stops
 
 
 class GeneratingError(ValueError):
@@ -122,13 +120,6 @@ def generate_folder(
     return len(missing)
 
 
-def label_at(card: ModelCard, seed: int, index: int) -> int:
-    """The label of an image whose label is left open: any stretch of indices has the proportions trained on, nearly."""
-    shares = np.cumsum(card.label_counts) / sum(card.label_counts)
-    place = (generator_for(seed, SAMPLES).random() + index * GOLDEN) % 1
-    return int(np.searchsorted(shares, place, side="right").clip(max=len(shares) - 1))
-
-
 def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: Signer | None) -> Generator[Event, None, None]:
     device = device_named("auto")
     model, card = load_model(folder, device)
@@ -171,6 +162,8 @@ def _shared(source: Source, card: ModelCard, wish: Wish) -> dict[str, Any]:
 def _claim(job: _Job) -> None:
     """Make the folder this wish's, if it is nobody else's and the disk has room. Raises GeneratingError, OSError."""
     out, record = job.out, job.out / RECORD
+    if out.exists() and not out.is_dir():
+        raise GeneratingError(f"{out} is not a folder; choose another name")
     out.mkdir(parents=True, exist_ok=True)
     if record.exists():
         before = json.loads(record.read_text(encoding="utf-8"))
