@@ -137,6 +137,8 @@ def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: S
 
 def _check(card: ModelCard, wish: Wish) -> None:
     """Refuse what cannot be drawn before anything is written. Raises GeneratingError, ModelError."""
+    if wish.count < 1 or wish.seed < 0:
+        raise GeneratingError(f"{wish.count} images of seed {wish.seed}: there must be one at least, and a seed of 0 or more")
     if wish.label is not None and wish.label not in card.labels:
         near = get_close_matches(wish.label, card.labels, n=1, cutoff=0.5)
         meant = f"; did you mean `{near[0]}`?" if near else "."
@@ -166,8 +168,7 @@ def _claim(job: _Job) -> None:
         raise GeneratingError(f"{out} is not a folder; choose another name")
     out.mkdir(parents=True, exist_ok=True)
     if record.exists():
-        before = json.loads(record.read_text(encoding="utf-8"))
-        differing = _differing(before, job.shared)
+        differing = _differing(_read_record(record), job.shared)
         if differing:
             raise GeneratingError(f"{out} holds images of other settings: {'; '.join(differing)}. Choose another folder")
     elif any(out.iterdir()):
@@ -179,6 +180,13 @@ def _claim(job: _Job) -> None:
             f"{free / 1e9:,.1f} GB free; ask for fewer, or choose a folder on another disk"
         )
     write_whole(record, (json.dumps(job.shared, indent=1) + "\n").encode())
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise GeneratingError(f"{file} is damaged: delete it if the images beside it may be drawn again") from None
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,17 +62,27 @@ def write_onnx(model: Path, file: Path) -> None:
     if program is None:
         raise OnnxError(f"{model}: torch wrote no ONNX program")
     program.save(file)
-    session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    try:
+        _compare(onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]), asked, card)
+    except BaseException:
+        file.unlink()
+        raise
+
+
+def _compare(session: Any, asked: _Asked, card: ModelCard) -> None:
+    """Raises OnnxError where the form does not answer as the model does."""
     names = [one.name for one in session.get_inputs()]
     for count in CHECKED:
         questions = _questions(card, count)
         with torch.inference_mode():
             expected = asked(*questions).numpy()
-        (answer,) = session.run(None, {name: one.numpy() for name, one in zip(names, questions, strict=True)})
+        try:
+            (answer,) = session.run(None, {name: one.numpy() for name, one in zip(names, questions, strict=True)})
+        except Exception as error:  # onnxruntime has kinds of its own
+            raise OnnxError(f"the ONNX form does not run on {count} images; it was not kept: {error}") from None
         apart = float(np.abs(answer - expected).max())
         if not apart <= TOLERANCE:
-            file.unlink()
-            raise OnnxError(f"{model}: the ONNX form differs from the model by {apart:.2g} on {count} images; it was not kept")
+            raise OnnxError(f"the ONNX form differs from the model by {apart:.2g} on {count} images; it was not kept")
 
 
 def _questions(card: ModelCard, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -123,6 +123,14 @@ def test_a_persons_folder_is_left_alone(source: Source, tmp_path: Path) -> None:
     assert [file.name for file in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
+def test_a_damaged_record_is_named(source: Source, tmp_path: Path) -> None:
+    finished(generate_folder(source, wish(1), tmp_path / "out", 4))
+    for content in ("{", "3"):
+        (tmp_path / "out/generated.json").write_text(content)
+        with pytest.raises(GeneratingError, match=r"generated\.json is damaged"):
+            finished(generate_folder(source, wish(1), tmp_path / "out", 4))
+
+
 def test_more_than_the_disk_holds_is_refused_before_the_first(source: Source, tmp_path: Path) -> None:
     with pytest.raises(GeneratingError, match=r"1,000,000,000,000 images of 8 pixels may take 2,240,000\.0 GB, and .* GB free"):
         finished(generate_folder(source, wish(10**12), tmp_path / "out", 4))
@@ -153,6 +161,9 @@ def test_an_unknown_class_and_a_prompt_without_text_are_refused(source: Source, 
         finished(generate_folder(source, wish(2, label="lihgt"), tmp_path / "out", 4))
     with pytest.raises(ModelError, match=r"reads no captions, only its labels dark, light; train one"):
         finished(generate_folder(source, wish(2, prompt="a light"), tmp_path / "out", 4))
+    for count, seed in ((0, 0), (-1, 0), (1, -1)):
+        with pytest.raises(GeneratingError, match="there must be one at least, and a seed of 0 or more"):
+            finished(generate_folder(source, wish(count, seed=seed), tmp_path / "out", 4))
     with pytest.raises(ModelError, match="no model here"):
         source_of(tmp_path)
     assert not (tmp_path / "out").exists()
