@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
@@ -33,6 +34,21 @@ def set_quiet() -> None:
     """Set what a person has not set otherwise. Called before any product is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    _passwords_apart()
+
+
+def _passwords_apart() -> None:
+    """Take user and password out of the servers' addresses, into the variables that the products read them from: an address
+    turns up in errors and logs, and is kept with runs."""
+    for name, keep in (
+        ("MLFLOW_TRACKING_URI", lambda user, word: {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": word}),
+        ("PREFECT_API_URL", lambda user, word: {"PREFECT_API_AUTH_STRING": f"{user}:{word}"}),
+    ):
+        parts = urlsplit(os.environ.get(name, ""))
+        if parts.scheme in ("http", "https") and "@" in parts.netloc:
+            for other, value in keep(unquote(parts.username or ""), unquote(parts.password or "")).items():
+                os.environ.setdefault(other, value)
+            os.environ[name] = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def setting(name: str) -> str | None:
