@@ -119,10 +119,10 @@ def as_json(event: Event) -> str:
     return json.dumps({"event": type(event).__name__, **asdict(event)}, ensure_ascii=False)
 
 
-def kept(events: Generator[AnyEvent, None, Answer], file: Path) -> Generator[AnyEvent, None, Answer]:
+def kept(events: Generator[AnyEvent, None, Answer], file: Path, anew: bool = True) -> Generator[AnyEvent, None, Answer]:
     """The same events and answer, each event first appended to `file`: a tracker that is away later loses nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8") as journal:
+    with file.open("w" if anew else "a", encoding="utf-8") as journal:
         while True:
             try:
                 event = next(events)
