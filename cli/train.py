@@ -14,7 +14,7 @@ from cli.run import say
 from darkroom.events import Event, followed
 from darkroom.params import Params
 from darkroom.sections import SettingsError, read_yaml, validated
-from darkroom.stage import StoppedOnRequest, Throttle, sentence, stop_asked
+from darkroom.stage import Throttle, sentence, stop_asked
 
 Answer = TypeVar("Answer")
 INTERRUPTED = 130
@@ -34,11 +34,7 @@ def train(given: argparse.Namespace) -> int:
         return _together(given.processes)
     request = Request(given.data, settings.curate, settings.augment, settings.train_base, given.minutes)
     with joined(), stop_asked() as stopping:
-        try:
-            ref = _shown(train_folder(request, given.out, Conduct(stopping)))
-        except StoppedOnRequest as stopped:
-            say(str(stopped))
-            return INTERRUPTED
+        ref = _shown(train_folder(request, given.out, Conduct(stopping)))
         if leads():
             say(f"model       {ref.path}\nsamples     {given.out / 'samples.png'}\nfilm strip  {given.out / 'film_strip.png'}")
     return 0

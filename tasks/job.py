@@ -5,15 +5,17 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect.cache_policies import NO_CACHE
 
 from adapters import dvc_data, machine, mlflow_run, prefect_runs, workspace
 from darkroom.events import Event, Noted, followed, kept
 from darkroom.params import Params, read_params
-from darkroom.stage import EVENTS
+from darkroom.stage import EVENTS, stop_asked
+from darkroom.training.course import Conduct
 
+Answer = TypeVar("Answer")
 BUSY = "another training holds this machine's device"
 
 
@@ -86,6 +88,15 @@ def brought_up_to_date(
         mlflow_run.log_files(job.workspace, sender.run_id, {name: path for name, path in files.items() if path.exists()})
     bar.done()
     return Done(stage, "computed", why, time.perf_counter() - started)
+
+
+def steered(step: Callable[[Conduct], Generator[Event, None, Answer]]) -> Generator[Event, None, Answer]:
+    """A training that saves before it ends, where a cancel in the Prefect UI, Ctrl-C or a signal asks for its end.
+
+    It then raises StoppedOnRequest; the same flow goes on from there.
+    """
+    with stop_asked() as stopping:
+        return (yield from step(Conduct(stopping)))
 
 
 def identities(job: Job) -> dict[str, str]:

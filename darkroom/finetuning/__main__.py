@@ -5,7 +5,7 @@ from pathlib import Path
 from darkroom.finetuning.finetune import FinetuneSection, finetune
 from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
 from darkroom.training.course import Conduct
-from darkroom.training.parallel import joined
+from darkroom.training.parallel import joined, leads
 from darkroom.training.session import Places
 
 BASE = Path("models/base")
@@ -21,7 +21,8 @@ PLACES = Places(
 def main() -> int:
     """Fine-tune the base model of the workspace in the current folder."""
     with joined(), stop_asked() as stopping:
-        return run_stage("finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES, Conduct(stopping)))
+        conduct = Conduct(stopping)
+        return run_stage("finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES, conduct), tells=leads())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
 from darkroom.training.course import Conduct
-from darkroom.training.parallel import joined
+from darkroom.training.parallel import joined, leads
 from darkroom.training.session import Places
 from darkroom.training.train_base import TrainBaseSection, train_base
 
@@ -20,7 +20,8 @@ PLACES = Places(
 def main() -> int:
     """Train the base model of the workspace in the current folder."""
     with joined(), stop_asked() as stopping:
-        return run_stage("train_base", TrainBaseSection, lambda section: train_base(section, PLACES, Conduct(stopping)))
+        conduct = Conduct(stopping)
+        return run_stage("train_base", TrainBaseSection, lambda section: train_base(section, PLACES, conduct), tells=leads())
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from torch import Tensor, distributed, nn
 
 from darkroom.training.batches import Batch
 
-
 PATIENCE = timedelta(hours=12)  # for each other: the first of them may curate for long
 
 

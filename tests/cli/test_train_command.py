@@ -42,7 +42,7 @@ def test_two_processes_make_the_model_of_one(words: list[str], model: Path, tmp_
     command = [sys.executable, "-m", "cli", *words, "--out", str(tmp_path / "both"), "--processes", "2"]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("96 of 96 images seen") == done.stdout.count("film strip") == 1
+    assert done.stdout.count("film strip") == 1, "each process tells"
     assert {file.name for file in (tmp_path / "both").iterdir()} == {file.name for file in model.iterdir()}
     one, both = (load_file(folder / "weights.safetensors") for folder in (model, tmp_path / "both"))
     for name, value in one.items():
