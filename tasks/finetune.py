@@ -19,7 +19,12 @@ def finetune(job: Job) -> Done:
     done = brought_up_to_date(
         job,
         "finetune",
-        lambda: steered(lambda conduct: finetuning.finetune(job.settings.finetune, at / "models/base", places, conduct)),
+        lambda: steered(
+            job,
+            "finetune",
+            "darkroom.finetuning",
+            lambda conduct: finetuning.finetune(job.settings.finetune, at / "models/base", places, conduct),
+        ),
         files={"training": report, "model": places.out},
         data=places.data,
     )

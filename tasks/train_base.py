@@ -19,7 +19,9 @@ def train_base(job: Job) -> Done:
     done = brought_up_to_date(
         job,
         "train_base",
-        lambda: steered(lambda conduct: training.train_base(job.settings.train_base, places, conduct)),
+        lambda: steered(
+            job, "train_base", "darkroom.training", lambda conduct: training.train_base(job.settings.train_base, places, conduct)
+        ),
         files={"training": report, "model": places.out},
         data=places.data,
     )

@@ -1,5 +1,6 @@
 """The command of the stage `finetune`: python -m darkroom.finetuning"""
 
+import sys
 from pathlib import Path
 
 from darkroom.finetuning.finetune import FinetuneSection, finetune
@@ -21,8 +22,10 @@ PLACES = Places(
 def main() -> int:
     """Fine-tune the base model of the workspace in the current folder."""
     with joined(), stop_asked() as stopping:
-        conduct = Conduct(stopping)
-        return run_stage("finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES, conduct), tells=leads())
+        conduct, journal = Conduct(stopping), Path(sys.argv[1]) if len(sys.argv) > 1 else None
+        return run_stage(
+            "finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES, conduct), tells=leads(), journal=journal
+        )
 
 
 if __name__ == "__main__":

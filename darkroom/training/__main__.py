@@ -1,5 +1,6 @@
 """The command of the stage `train_base`: python -m darkroom.training"""
 
+import sys
 from pathlib import Path
 
 from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
@@ -20,8 +21,10 @@ PLACES = Places(
 def main() -> int:
     """Train the base model of the workspace in the current folder."""
     with joined(), stop_asked() as stopping:
-        conduct = Conduct(stopping)
-        return run_stage("train_base", TrainBaseSection, lambda section: train_base(section, PLACES, conduct), tells=leads())
+        conduct, journal = Conduct(stopping), Path(sys.argv[1]) if len(sys.argv) > 1 else None
+        return run_stage(
+            "train_base", TrainBaseSection, lambda section: train_base(section, PLACES, conduct), tells=leads(), journal=journal
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,8 @@ def test_a_cancel_reaches_the_training_before_it_ends_the_process() -> None:
         yield Noted("saved")
         raise StoppedOnRequest("stopped")
 
-    steps, told = steered(training), []
+    job: Any = None  # it is asked for the workspace by several processes alone
+    steps, told = steered(job, "train_base", "darkroom.training", training), []
     told.append(next(steps))
     os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(StoppedOnRequest):
