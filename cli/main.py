@@ -9,6 +9,7 @@ from adapters import machine
 from cli import curate_words, lifecycle_words, registry_words, share_words, train_words
 from darkroom import __version__
 
+INTERRUPTED = 130
 REFUSED = 3  # exit code of a run whose model the gates refused
 INTERRUPTED = 130
 
