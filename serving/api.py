@@ -42,10 +42,14 @@ PICTURE: dict[int | str, dict[str, Any]] = {
 
 
 class ModelsTold(BaseModel):
-    """What is served under each alias; `trouble` says what of it is not as it should be."""
+    """What is served under each alias; `trouble` says what of it is not as it should be.
+
+    `compares`: whether there are training images to compare with, at `/v1/nearest`.
+    """
 
     models: dict[str, ModelTold]
     trouble: list[str]
+    compares: bool
 
 
 class Ready(BaseModel):
@@ -153,7 +157,8 @@ def _states(app: FastAPI, service: Service) -> None:
     async def models() -> ModelsTold:
         """The versions that are served, and what each can be asked for."""
         told = {alias: model_told(slot.model) for alias, slot in service.slots.items() if slot.model}
-        return ModelsTold(models=told, trouble=[slot.trouble for slot in service.slots.values() if slot.trouble])
+        trouble = [slot.trouble for slot in service.slots.values() if slot.trouble]
+        return ModelsTold(models=told, trouble=trouble, compares=service.neighbours is not None)
 
     @app.get("/healthz", responses=responses())
     async def alive() -> dict[str, str]:

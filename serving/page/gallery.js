@@ -35,14 +35,12 @@ export class Gallery {
   }
 
   async add(made) {
-    for (const image of made) {
-      this.images.unshift(image);
-      try {
-        image.id = await within("readwrite", (store) => store.add(image));
-      } catch {
-        image.id = -this.images.length;
-      }
-    }
+    this.images.unshift(...made);
+    try {
+      await within("readwrite", (store) => {
+        for (const image of [...made].reverse()) store.add({ ...image }).onsuccess = (event) => { image.id = event.target.result; };
+      });
+    } catch { /* as above: kept for this visit */ }
     const old = this.images.filter((image) => !image.favourite).slice(MOST);
     if (old.length) await this.remove(old);
   }
@@ -54,6 +52,6 @@ export class Gallery {
 
   async remove(gone) {
     this.images = this.images.filter((image) => !gone.includes(image));
-    await within("readwrite", (store) => gone.forEach((image) => store.delete(image.id))).catch(() => {});
+    await within("readwrite", (store) => gone.forEach((image) => image.id && store.delete(image.id))).catch(() => {});
   }
 }

@@ -1,7 +1,8 @@
 // The studio: what to draw, the images as they form, and the gallery.
 
-import { ask, draw, json, setToken, Trouble } from "./api.js";
+import { ask, json, setToken, Trouble } from "./api.js";
 import { Gallery } from "./gallery.js";
+import { dress, fill, setOf, sideOf } from "./prints.js";
 import { describe, prepare, view } from "./viewer.js";
 
 const $ = (name) => document.getElementById(name);
@@ -20,7 +21,9 @@ async function begin() {
   try {
     const ready = await (await ask("readyz")).json();
     if (!ready.ready) return later(ready.detail);
-    models = (await json("v1/models")).models;
+    const told = await json("v1/models");
+    models = told.models;
+    $("view-near").hidden = !told.compares;
   } catch (error) {
     if (error.status === 401) return askToken();
     return later(error.message);
@@ -70,7 +73,7 @@ function settle(model) {
   $("prompt").maxLength = Math.min(1000, model.prompt_bytes || 1000);
   $("guidance").value = model.drawing.guidance;
   $("steps").value = model.drawing.steps;
-  if (innerWidth < 600) $("count").value = 4;
+  if (innerWidth < 600) $("count").value = 4; // two by two fill a phone
   $("compare-part").hidden = !models.challenger || models.challenger.version === model.version;
   $("seed").value = newSeed();
   presetSteps();
@@ -177,10 +180,14 @@ async function run(title, requests) {
   while ($("prints").children.length > 6) $("prints").lastChild.remove();
   if (scrollY > 300) $("stage").scrollIntoView();
   try {
-    const sides = requests.map((request) => sideOf(set, request, requests.length > 1));
+    const named = ({ model }) => (requests.length > 1 ? `${model}, version ${models[model].version}` : "");
+    const sides = requests.map((request) => sideOf(set, request, models[request.model], named(request)));
     for (const side of sides) {
-      const made = await fill(side, set, mine.signal);
+      heard(`Developing ${side.tiles.length} images.`);
+      const made = await fill(side, set, mine.signal, open);
       if (!made) break;
+      gallery.add(made); // the database may take its time
+      showGallery();
     }
     set.say(mine.signal.aborted ? "stopped" : "");
     heard(mine.signal.aborted ? "Stopped." : `${title}: done.`);
@@ -197,89 +204,10 @@ async function run(title, requests) {
   }
 }
 
-function setOf(title) {
-  const box = document.createElement("section");
-  const head = document.createElement("div");
-  const name = document.createElement("h2");
-  const state = document.createElement("p");
-  const sides = document.createElement("div");
-  box.className = "set";
-  head.className = "set-head";
-  sides.className = "sides";
-  state.className = "muted";
-  name.textContent = title;
-  head.append(name, state);
-  box.append(head, sides);
-  return { box, sides, images: [], say: (text) => { state.textContent = text; } };
-}
-
-function sideOf(set, request, named) {
-  const model = models[request.model];
-  if (named) {
-    const name = document.createElement("p");
-    name.className = "muted";
-    name.textContent = `${request.model}, version ${model.version}`;
-    set.sides.append(name);
-  }
-  const grid = document.createElement("div");
-  grid.className = request.count === 1 ? "grid one" : "grid";
-  const tiles = Array.from({ length: request.count }, () => {
-    const tile = document.createElement("button");
-    const image = new Image();
-    const line = document.createElement("span");
-    tile.className = "print forming";
-    tile.type = "button";
-    tile.disabled = true;
-    line.className = "line";
-    image.alt = "forming";
-    image.className = model.image_size < 256 ? "sharp" : "";
-    image.hidden = true;
-    tile.append(image, line);
-    grid.append(tile);
-    return tile;
-  });
-  set.sides.append(grid);
-  return { request, tiles, model };
-}
-
-async function fill({ request, tiles, model }, set, signal) {
-  heard(`Developing ${tiles.length} images.`);
-  const steps = new Array(tiles.length).fill(0);
-  const told = await draw(request, {
-    signal,
-    waiting: (seconds) => set.say(`others are drawing; trying again in ${Math.max(1, seconds)} s`),
-    forming(place, step, of, src) {
-      const [image, line] = tiles[place].children;
-      image.src = src;
-      image.hidden = false;
-      line.style.width = `${(100 * step) / of}%`;
-      steps[place] = step / of;
-      set.say(`developing, ${Math.round((100 * steps.reduce((sum, one) => sum + one, 0)) / steps.length)} %`);
-    },
-  });
-  if (!told) return false;
-  const images = told.images.map(({ image, label, recipe }) => ({
-    src: `data:image/png;base64,${image}`, label, recipe, alias: request.model, size: model.image_size,
-    model: told.model, version: told.version, data: told.data_digest, favourite: false,
-  }));
-  set.images.push(...images);
-  images.forEach((image, place) => dress(tiles[place], image, () => set.images));
-  await gallery.add([...images].reverse());
-  showGallery();
-  return true;
-}
-
-// A tile shows an image, and opens it.
-function dress(tile, image, among) {
-  const [picture, line] = tile.children;
-  picture.src = image.src;
-  picture.alt = "";
-  picture.hidden = false;
-  line?.remove();
-  tile.classList.remove("forming");
-  tile.disabled = false;
-  tile.setAttribute("aria-label", describe(image));
-  tile.onclick = () => (blending ? blendTo(image) : view(image, among()));
+// What a press on an image does.
+function open(image, among) {
+  if (blending) blendTo(image);
+  else view(image, among);
 }
 
 // ---- the gallery
@@ -297,7 +225,7 @@ function showGallery() {
     picture.loading = "lazy";
     picture.className = image.size < 256 ? "sharp" : "";
     tile.append(picture);
-    dress(tile, image, () => images);
+    dress(tile, image, () => open(image, images));
     if (image.favourite) tile.append(Object.assign(document.createElement("span"), { className: "heart", textContent: "\u2665" }));
     return tile;
   }));

@@ -1,6 +1,7 @@
 """A service small enough for tests, and ways to ask it."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import uvicorn
 from starlette.testclient import TestClient
 
+from adapters import machine
 from darkroom.networks.saved import build, save_model
 from serving.api import application
 from serving.engine import Engine
-from serving.guards import Rules
+from serving.guards import App, Rules
 from serving.loaded import Loaded, Loading, Offer
 from serving.metrics import Metrics
 from serving.neighbours import Neighbours
@@ -83,20 +86,44 @@ class Running:
         return [one["image"] for one in self.images(**asked)["images"]]
 
 
-@contextmanager
-def running(
+def put_together(
     registry: Registry, rules: Rules = LOCAL, data: Path | None = None, engine: Engine | None = None, **means: Any
-) -> Iterator[Running]:
-    """A service whose registry is looked at when a test says so (and once at the start)."""
+) -> tuple[Service, App, list[str]]:
+    """A service whose registry was looked at once, the application, and what it says."""
     said: list[str] = []
     load, metrics = Loading("cpu", means.pop("batch", 8)), Metrics()
     slots = {alias: Slot(alias, registry.look(alias), load, said.append) for alias in ("champion", "challenger")}
     for slot in slots.values():
         slot.look()
     engine = engine or Engine(512, seen=metrics.drawn)
+    every = means.pop("every", 3600)
     service = Service(slots, engine, metrics, neighbours=Neighbours(data) if data else None, **means)
-    with TestClient(application(service, rules, every=3600, grace=5)) as client:
+    return service, application(service, rules, every=every, grace=5), said
+
+
+@contextmanager
+def running(registry: Registry, rules: Rules = LOCAL, **means: Any) -> Iterator[Running]:
+    """A service in this process, whose registry is looked at when a test says so."""
+    service, app, said = put_together(registry, rules, **means)
+    with TestClient(app) as client:  # type: ignore[arg-type]
         yield Running(client, service, registry, said)
+
+
+@contextmanager
+def listening(app: App) -> Iterator[str]:
+    """The application behind a real server in a thread. Yields its address."""
+    port = machine.free_port()
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", lifespan="on", timeout_graceful_shutdown=5))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.02)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
 
 
 class Gate:
