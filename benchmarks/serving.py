@@ -54,15 +54,22 @@ def against_the_bare_sampler(scratch: Path) -> None:
         for first in range(0, count, BATCH):
             draw(model, card, labels, noise_for(0, range(first, first + BATCH), card.image_size), drawing)
 
+    def plain() -> None:
+        for index in range(count // 4):
+            draw(model, card, labels[:1], noise_for(0, [index], card.image_size), drawing)
+
     with serving(folder) as (address, _):
         asked = [{"seed": 0, "first": first, "steps": STEPS, "label": card.labels[0], "format": "png"} for first in range(count)]
         asyncio.run(ask_all(address, asked, CLIENTS))
-        pairs = [(seconds(lambda: asyncio.run(ask_all(address, asked, CLIENTS))), seconds(bare)) for _ in range(TURNS)]
-    served, alone = np.median(np.array(pairs), axis=0)
+        pairs = [
+            (seconds(lambda: asyncio.run(ask_all(address, asked, CLIENTS))), seconds(bare), 4 * seconds(plain))
+            for _ in range(TURNS)
+        ]
+    served, alone, single = np.median(np.array(pairs), axis=0)
     print(
         f"{count} requests of one image, {CLIENTS} clients, batch {BATCH}, {STEPS} steps, {folder.name}: "
-        f"{count / served:.1f} images/s; the bare sampler {count / alone:.1f}; ratio {alone / served:.2f} "
-        f"(medians of {TURNS} turns; clients, server and sampler on the same cores)",
+        f"{count / served:.1f} images/s; the bare sampler {count / alone:.1f}; ratio {alone / served:.2f}; one "
+        f"request after another {count / single:.1f} (medians of {TURNS} turns; clients, server and sampler on the same cores)",
         flush=True,
     )
 

@@ -3,7 +3,7 @@
 import json
 from base64 import b64encode
 from io import BytesIO
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from PIL import Image
@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from darkroom.images import Pixels, contact_sheet
 from darkroom.provenance import Provenance, Signer, encoded
+from darkroom.sampling import Preset, preset
 from serving.engine import Order
 from serving.loaded import Loaded, Row
 
@@ -29,6 +30,7 @@ class ModelTold(BaseModel):
     focus: tuple[str, ...]
     prompt_bytes: int  # how much of a prompt it reads; 0 for a model without text
     drawing: dict[str, Any]
+    presets: dict[str, int]  # steps of each
     tags: dict[str, str]
 
 
@@ -65,6 +67,7 @@ def model_told(model: Loaded) -> ModelTold:
         focus=card.focus,
         prompt_bytes=model.reads,
         drawing=card.drawing.model_dump(mode="json"),
+        presets={name: preset(name, card.drawing).steps for name in get_args(Preset)},
         tags={name: model.tags[name] for name in ("data.md5", "git.commit", "trained_in") if name in model.tags},
     )
 

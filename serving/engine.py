@@ -38,6 +38,12 @@ class Order:
         self.came = time.monotonic()
         self._drawn: dict[int, Pixels] = {}
 
+    def ended(self) -> "Order":
+        """What is left of it once it has ended, without the network: an old version goes from memory with its last order."""
+        left = Order(self.model.facts(), self.drawing, self.rows)
+        left.future, left.showing = self.future, self.showing
+        return left
+
     def drop(self) -> None:
         """Give it up. What of it is being drawn stops after the step under way, unless others are drawn with it."""
         if not self.future.done():

@@ -105,7 +105,7 @@ class Jobs:
         now = time.monotonic()
         for job in self._jobs.values():
             if job.order.future.done() and not job.ended:
-                job.ended = now
+                job.ended, job.order = now, job.order.ended()
         ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: job.ended)
         for place, job in enumerate(ended):
             if now - job.ended > KEPT_FOR or place < len(ended) - KEPT:

@@ -1,7 +1,7 @@
 """A model ready to draw: read from its folder, tried out, and measured for how it may be batched."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -47,7 +47,7 @@ class Loaded:
     version: str
     tags: Mapping[str, str]
     card: ModelCard
-    denoiser: Denoiser
+    denoiser: Denoiser | None  # None: only the facts are left, see `facts`
     device: torch.device
     weights_digest: str
     sizes: tuple[int, ...]
@@ -57,11 +57,16 @@ class Loaded:
         """How many bytes of a caption it reads; 0 where it reads none."""
         return self.card.network.length if isinstance(self.card.network, CaptionedSettings) else 0
 
+    def facts(self) -> "Loaded":
+        """The same without its network: what an image needs to say, once it is drawn."""
+        return replace(self, denoiser=None)
+
     def forming(self, rows: Sequence[Row], drawing: Drawing) -> Iterator[Pixels]:
         """The images of up to `sizes[-1]` rows as they form; the last are the result. uint8 [rows, s, s, 3]. Raises ModelError.
 
         Rows are filled up to the next of `sizes`, so that an image is the same bytes whoever is drawn beside it.
         """
+        assert self.denoiser is not None
         size = next(size for size in self.sizes if size >= len(rows))
         filled = [*rows, *[rows[-1]] * (size - len(rows))]
         noise = torch.cat([self._noise(row) for row in filled]).to(self.device)

@@ -22,7 +22,7 @@ from serving.service import Service
 from serving.slot import Slot
 
 MOST_WAITING = 512  # images
-GRACE = 12  # seconds to finish what is under way; `darkroom up` kills after 15
+GRACE, GRACE_OF_JOBS = 9, 5  # seconds to finish what is under way, and what nobody waits for; `darkroom up` kills after 15
 REMOTE_RATE = 20.0  # requests a second of one client, where it is not on this machine
 
 
@@ -66,7 +66,7 @@ def serve_folder(folder: Path, address: Address, means: Means, say: Callable[[st
 def rules_for(address: Address) -> Rules:
     """Who may ask at an address. Raises ServingError where it would be open to others and nobody said that it should be."""
     if _is_loopback(address.host):
-        return Rules(address.token, (*LOOPBACK, *address.names))
+        return Rules(address.token, (*LOOPBACK, address.host, *address.names))
     if not address.token and not address.is_open:
         raise ServingError(
             f"--host {address.host} can be reached from other machines, and no token is set. Set DARKROOM_TOKEN or "
@@ -89,7 +89,7 @@ def _run(
     load, metrics = Loading(means.device, means.batch), Metrics()
     slots = {alias: Slot(alias, look, load, say) for alias, look in looks.items()}
     service = Service(slots, Engine(MOST_WAITING, seen=metrics.drawn), metrics, neighbours=neighbours, signer=signer)
-    app = application(service, rules, grace=GRACE)
+    app = application(service, rules, grace=GRACE_OF_JOBS)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)  # uvicorn takes them over, finishes what is under way, and raises them again here
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")

@@ -94,12 +94,11 @@ function outputs() {
   $("count-shown").value = $("count").value;
   $("steps-shown").value = $("steps").value;
   $("guidance-shown").value = Number($("guidance").value).toFixed(1);
+  $("labels").classList.toggle("passed-over", prompted()); // a prompt says it all
 }
 
-const PRESETS = { draft: 9, default: 16, quality: 35 };
-
 function presetSteps() {
-  if (chosen("preset")) $("steps").value = PRESETS[chosen("preset")];
+  if (chosen("preset")) $("steps").value = models.champion.presets[chosen("preset")];
   outputs();
 }
 
@@ -112,6 +111,8 @@ addEventListener("keydown", (event) => {
   if (event.key === "Escape" && blending) blend(null);
 });
 
+const prompted = () => !$("prompt-part").hidden && $("prompt").value.trim() !== "";
+
 function asked() {
   const request = {
     count: Number($("count").value),
@@ -120,8 +121,7 @@ function asked() {
     steps: Number($("steps").value),
     preset: chosen("preset") || "default",
   };
-  const prompt = $("prompt").value.trim();
-  if (!$("prompt-part").hidden && prompt) request.prompt = prompt;
+  if (prompted()) request.prompt = $("prompt").value.trim();
   else if (chosen("label")) request.label = chosen("label");
   return request;
 }

@@ -1,10 +1,12 @@
 """The API: images that say what made them, jobs, states; what is wrong is told as problem details, never as a 500."""
 
+import gc
 import json
 from base64 import b64decode
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -276,6 +278,19 @@ def test_a_full_disk_does_not_stop_it(up: Running, monkeypatch: pytest.MonkeyPat
     assert len(up.files(count=2, seed=1)) == 2
     job = up.client.post("/v1/jobs", json={"count": 2}).json()
     assert events_of(up.client.get(f"/v1/jobs/{job['id']}/events").text)[-1][1]["state"] == "done"
+
+
+def test_an_ended_job_does_not_keep_an_old_version_in_memory(folders: Path) -> None:
+    with running(Registry(offer(folders / "1", "1"))) as up:
+        job = up.client.post("/v1/jobs", json={"seed": 7}).json()["id"]
+        up.client.get(f"/v1/jobs/{job}/events")
+        old = ref(up.service.model("champion"))
+        up.registry.champion = offer(folders / "2", "2")
+        up.look()
+        assert up.client.get(f"/v1/jobs/{job}/images").json()["version"] == "1"
+        up.images(seed=1)  # the engine lets go of its last batch
+        gc.collect()
+        assert old() is None
 
 
 def test_ended_jobs_are_forgotten_in_time(up: Running, monkeypatch: pytest.MonkeyPatch) -> None:
