@@ -23,10 +23,15 @@ def from_registry(workspace: Path, name: str, alias: str) -> Callable[[], Offer 
 
 def from_folder(folder: Path) -> Callable[[], Offer | None]:
     """A model folder as it is now: its version is the digest of its weights, so that new weights are a new version."""
+    weights, known = folder / "weights.safetensors", dict[tuple[int, int], str]()
 
     def look_up() -> Offer | None:
         read_card(folder)
-        version = digest_of(folder / "weights.safetensors")[:12]
-        return Offer(folder.absolute().name, version, lambda: folder, {})
+        state = weights.stat()
+        stamp = (state.st_size, state.st_mtime_ns)
+        if stamp not in known:  # they may be large: read once, not at every look
+            known.clear()
+            known[stamp] = digest_of(weights)[:12]
+        return Offer(folder.absolute().name, known[stamp], lambda: folder, {})
 
     return look_up

@@ -107,7 +107,10 @@ $("presets").onchange = presetSteps;
 $("dice").onclick = () => { $("seed").value = newSeed(); };
 $("seed").oninput = () => { $("keep").checked = true; };
 addEventListener("keydown", (event) => {
-  if ((event.ctrlKey || event.metaKey) && event.key === "Enter" && !$("controls").hidden) $("controls").requestSubmit();
+  if ((event.ctrlKey || event.metaKey) && event.key === "Enter" && !$("controls").hidden) {
+    event.preventDefault();
+    $("controls").requestSubmit();
+  }
   if (event.key === "Escape" && blending) blend(null);
 });
 

@@ -10,8 +10,10 @@ import pytest
 import torch
 
 from darkroom.networks.saved import build, save_model
+from darkroom.refs import digest_of
 from serving.engine import Engine, Order
 from serving.loaded import Loading, Offer, Row
+from serving.offers import from_folder
 from serving.slot import Slot, Watch
 from tests.darkroom.tiny import card
 from tests.serving.service import Registry, model_at, offer
@@ -156,6 +158,21 @@ def test_ten_swaps_under_load_lose_and_mix_nothing(registry: Registry, tmp_path:
 def drawn(engine: Engine, model: Any) -> list[bytes]:
     done = engine.submit(Order(model, model.card.drawing, [Row(1, index, 0) for index in range(ROWS)]))
     return [image.tobytes() for image in done.future.result(30)]
+
+
+def test_a_folder_whose_weights_change_is_a_new_version(tmp_path: Path) -> None:
+    slot = Slot("champion", from_folder(model_at(tmp_path)), Loading("cpu", 4))
+    slot.look()
+    assert slot.model
+    first = slot.model
+    slot.look()
+    assert slot.model is first
+    model_at(tmp_path, seed=2)
+    slot.look()
+    assert slot.model.version == digest_of(tmp_path / "weights.safetensors")[:12] != first.version
+    (tmp_path / "weights.safetensors").unlink()
+    slot.look()
+    assert slot.model.version != first.version and "cannot be asked" in slot.trouble
 
 
 def test_the_watch_stops_when_told(registry: Registry) -> None:
