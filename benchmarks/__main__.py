@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.turns import TURNS
 
-ROOMS = ("curation", "incremental", "training", "sampling", "orchestration")
+ROOMS = ("curation", "incremental", "training", "sampling", "serving", "orchestration")
 
 
 def main(rooms: list[str]) -> int:

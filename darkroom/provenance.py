@@ -36,6 +36,17 @@ class ProvenanceError(ValueError):
     """An image that does not say what made it, or a key that cannot be used. The text says which and why."""
 
 
+class Turn(BaseModel):
+    """The noise was turned towards that of another image: `amount` of the way, see `sampling.turned`. That may be turned too."""
+
+    model_config = ConfigDict(frozen=True)
+
+    seed: int
+    index: int
+    amount: float
+    turns: tuple["Turn", ...] = ()
+
+
 class Provenance(BaseModel):
     """What made an image: all that is needed to draw it again. A record of a later version may hold more, which is not read."""
 
@@ -49,6 +60,7 @@ class Provenance(BaseModel):
     index: int  # which of the images of this seed
     label: str  # empty where none was told
     caption: str | None
+    turns: tuple[Turn, ...] = ()  # one after another, where its noise is not that of the seed alone
     drawing: Mapping[str, Any]  # sampler, schedule, steps, guidance, guided levels, as in model.json
     darkroom: str = __version__
 

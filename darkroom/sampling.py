@@ -199,6 +199,20 @@ def noise_for(seed: int, images: Sequence[int], size: int) -> Tensor:
     return torch.from_numpy(np.stack(drawn))
 
 
+def turned(noise: Tensor, other: Tensor, amount: float) -> Tensor:
+    """Noise turned a part of the way towards other noise, along the sphere. [n, 3, s, s] both; 0 is `noise`, 1 is `other`.
+
+    What lies between is as strong as they are; a plain mean would be fainter, and a model draws grey from faint noise (White
+    2016, 1609.04468, section 2.1). A small amount is a variation of the image; from 0 to 1 they lead from one image to another.
+    """
+    if amount in (0, 1):  # exactly either end
+        return other if amount else noise
+    flat, towards = noise.double().flatten(1), other.double().flatten(1)
+    angle = torch.cosine_similarity(flat, towards).clamp(-1 + 1e-9, 1 - 1e-9).arccos()[:, None]
+    mixed = (((1 - amount) * angle).sin() * flat + (amount * angle).sin() * towards) / angle.sin()
+    return mixed.view(noise.shape).to(noise.dtype)
+
+
 def label_at(card: ModelCard, seed: int, index: int) -> int:
     """A label for image `index` of a seed where nobody names one: as common as in training, whoever is drawn beside it."""
     shares = np.cumsum(card.label_counts) / sum(card.label_counts)
