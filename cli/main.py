@@ -9,6 +9,7 @@ from adapters import machine
 from cli import curate_words, lifecycle_words, registry_words, train_words
 from darkroom import __version__
 
+INTERRUPTED = 130
 REFUSED = 3  # exit code of a run whose model the gates refused
 
 
@@ -21,8 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return act(given)
     except KeyboardInterrupt:
         print("\ndarkroom: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:  # the last place that sees it: a person gets a sentence, and the traceback on request
+        from darkroom.stage import StoppedOnRequest
+
+        if isinstance(error, StoppedOnRequest):
+            print(f"\ndarkroom: {error}", file=sys.stderr)
+            return INTERRUPTED
         if given.traceback:
             traceback.print_exc()
         known = isinstance(error, ValueError | OSError | LookupError | RuntimeError)

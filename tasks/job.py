@@ -9,10 +9,11 @@ from typing import Any
 
 from prefect.cache_policies import NO_CACHE
 
-from adapters import dvc_data, machine, mlflow_run, prefect_runs, workspace
+from adapters import dvc_data, launching, machine, mlflow_run, prefect_runs, workspace
 from darkroom.events import Event, Noted, followed, kept
 from darkroom.params import Params, read_params
-from darkroom.stage import EVENTS
+from darkroom.stage import EVENTS, stop_asked
+from darkroom.training.course import Conduct
 
 BUSY = "another training holds this machine's device"
 
@@ -86,6 +87,22 @@ def brought_up_to_date(
         mlflow_run.log_files(job.workspace, sender.run_id, {name: path for name, path in files.items() if path.exists()})
     bar.done()
     return Done(stage, "computed", why, time.perf_counter() - started)
+
+
+def steered(
+    job: Job, stage: str, module: str, step: Callable[[Conduct], Generator[Event, None, Any]]
+) -> Generator[Event, None, None]:
+    """A training that saves before it ends, where a cancel in the Prefect UI, Ctrl-C or a signal asks for its end.
+
+    It then raises StoppedOnRequest; the same flow goes on from there. Where DARKROOM_PROCESSES says so, the stage's `module` runs
+    in several processes in place of `step` in this one.
+    """
+    with stop_asked() as stopping:
+        count = int(machine.setting("DARKROOM_PROCESSES") or 1)
+        if count > 1:
+            yield from launching.trained_together(count, module, stage, job.workspace, stopping)
+        else:
+            yield from step(Conduct(stopping))
 
 
 def identities(job: Job) -> dict[str, str]:
