@@ -76,6 +76,12 @@ def home() -> Path:
     return Path(setting("DARKROOM_HOME") or Path.home() / ".darkroom").expanduser().absolute()
 
 
+def signing_key() -> Path | None:
+    """The file of the private key that signs images: DARKROOM_SIGNING_KEY; None where images are not to be signed."""
+    given = setting("DARKROOM_SIGNING_KEY")
+    return Path(given).expanduser() if given else None
+
+
 def person() -> str:
     """Whose process this is, as user@machine."""
     try:

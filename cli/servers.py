@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from adapters import local_servers, machine, mlflow_run, supervising, workspace
@@ -35,15 +34,13 @@ def up(folder: Path | None, ports: tuple[int | None, int | None], image_port: in
     api, store = _servers(found, ports)
     with_flows = {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": store}
     word = [sys.executable, "-m", "cli"]
+    port = image_port if machine.port_is_free(image_port) else machine.free_port()
     parts = [
         supervising.Part("flows", [*word, "serve-flows", "--workspace", str(found)], with_flows),
         supervising.Part("watch", [*word, "watch", "--workspace", str(found)], with_flows),
+        supervising.Part("images", [*word, "serve", "--workspace", str(found), "--port", str(port)], with_flows),
     ]
-    if find_spec("serving.__main__" if find_spec("serving") else "serving"):
-        port = image_port if machine.port_is_free(image_port) else machine.free_port()
-        command = [sys.executable, "-m", "serving", "--workspace", str(found), "--host", "127.0.0.1", "--port", str(port)]
-        parts.append(supervising.Part("images", command, with_flows))
-        say(f"Images      http://127.0.0.1:{port}")
+    say(f"Images      http://127.0.0.1:{port}")
     say("serving the flows; start them in the Prefect UI under Deployments. Ctrl-C ends this")
     try:
         supervising.keep_running(parts, say, _servers_kept(found, ports), ended)

@@ -16,12 +16,16 @@ def finetune(job: Job) -> Done:
     at = job.workspace
     report = at / "reports/finetune"
     places = Places(at / "data/curated", at / "data/augmented", at / "models/tuned", report, at / CHECKPOINTS / "finetune")
-    with steered() as conduct:
-        done = brought_up_to_date(
+    done = brought_up_to_date(
+        job,
+        "finetune",
+        lambda: steered(
             job,
             "finetune",
-            lambda: finetuning.finetune(job.settings.finetune, at / "models/base", places, conduct),
-            files={"training": report, "model": places.out},
-            data=places.data,
-        )
+            "darkroom.finetuning",
+            lambda conduct: finetuning.finetune(job.settings.finetune, at / "models/base", places, conduct),
+        ),
+        files={"training": report, "model": places.out},
+        data=places.data,
+    )
     return Done(done.stage, done.how, done.why, done.seconds, json.loads((report / "metrics.json").read_text(encoding="utf-8")))

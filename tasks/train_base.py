@@ -16,12 +16,13 @@ def train_base(job: Job) -> Done:
     at = job.workspace
     report = at / "reports/train_base"
     places = Places(at / "data/curated", at / "data/augmented", at / "models/base", report, at / CHECKPOINTS / "train_base")
-    with steered() as conduct:
-        done = brought_up_to_date(
-            job,
-            "train_base",
-            lambda: training.train_base(job.settings.train_base, places, conduct),
-            files={"training": report, "model": places.out},
-            data=places.data,
-        )
+    done = brought_up_to_date(
+        job,
+        "train_base",
+        lambda: steered(
+            job, "train_base", "darkroom.training", lambda conduct: training.train_base(job.settings.train_base, places, conduct)
+        ),
+        files={"training": report, "model": places.out},
+        data=places.data,
+    )
     return Done(done.stage, done.how, done.why, done.seconds, json.loads((report / "metrics.json").read_text(encoding="utf-8")))

@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from adapters import deployments, local_servers, mlflow_registry, promotions
+from adapters.mlflow_run import connected
 from tests.conftest import TOP, darkroom, draw_images
 from tests.lifecycle.test_registry import change
 
@@ -206,12 +207,25 @@ def test_a_champion_moved_in_the_mlflow_page_is_noticed_with_nothing_typed(up: U
     assert eventually(lambda: up.runs("champion check", "COMPLETED"), 60, up.log)
 
 
+def test_the_image_service_draws_with_the_champion_and_follows_it_while_it_runs(up: Up) -> None:
+    address, client = up.said("Images").split()[-1], connected(up.workspace)
+    eventually(lambda: httpx.get(f"{address}/readyz").json()["serving"].get("champion") == up.version("champion"), 120, up.log)
+    for version in ("2", "1"):  # moved as the MLflow page moves it
+        client.set_registered_model_alias("tiny", "champion", version)
+        eventually(lambda at=version: httpx.get(f"{address}/readyz").json()["serving"]["champion"] == at, 60, up.log)
+        told = httpx.post(f"{address}/v1/images", json={"count": 2, "seed": 1}, timeout=60).json()
+        assert (told["model"], told["version"], len(told["images"])) == ("tiny", version, 2)
+    near = httpx.post(f"{address}/v1/nearest", json={"seed": 1}, timeout=60).json()
+    assert near["nearest"] and near["same_data"] is False  # the data have changed since version 1
+    assert "Darkroom" in httpx.get(address).text
+
+
 def test_it_stops_cleanly_and_leaves_no_process(up: Up) -> None:
-    group = pids("serve-flows", up.workspace) + pids("watch", up.workspace)
-    assert len(group) == 2
+    group = pids("serve-flows", up.workspace) + pids("watch", up.workspace) + pids("serve", up.workspace)
+    assert len(group) == 3
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(60) == 0
-    assert not pids("serve-flows", up.workspace) + pids("watch", up.workspace)
+    assert not pids("serve-flows", up.workspace) + pids("watch", up.workspace) + pids("serve", up.workspace)
     assert not local_servers.answers(f"{up.mlflow}/health")
 
 
