@@ -10,20 +10,20 @@ from dataclasses import dataclass
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
 import numpy as np
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from darkroom import __version__
 from darkroom.images import Pixels
+
+if TYPE_CHECKING:  # needed only where there is a key or a signature: an exported model does without
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 Kind = Literal["png", "webp"]
 OURS = "urn:darkroom:provenance:1"
@@ -84,7 +84,7 @@ class Found:
 class Signer:
     """An Ed25519 key that signs images. Whoever has the image can check the signature; only the key can make one."""
 
-    def __init__(self, key: Ed25519PrivateKey) -> None:
+    def __init__(self, key: "Ed25519PrivateKey") -> None:
         self._key = key
         self.public = key.public_key().public_bytes_raw().hex()
 
@@ -101,6 +101,10 @@ class Signer:
 def read_signer(file: Path) -> Signer:
     """The signer whose private key is in a PEM file, as `openssl genpkey -algorithm ed25519` writes it. Raises
     ProvenanceError."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
     try:
         key = serialization.load_pem_private_key(file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -139,21 +143,24 @@ def read_provenance(image: bytes | Path) -> Found:
         raise ProvenanceError(f"{name}: nothing in it says what made it") from None
     if "signature" not in said:
         return Found(made, "", None)
+    public = said.get("key", "")
     try:
-        public = said.get("key", "")
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(
-            bytes.fromhex(said["signature"]), _message(said["made"], pixels)
-        )
-    except (InvalidSignature, ValueError):
-        return Found(made, _named_or_nobody(public), False)
-    return Found(made, signer_named(public), True)
-
-
-def _named_or_nobody(public: str) -> str:
-    try:
-        return signer_named(public)
+        signer = signer_named(public)
     except ValueError:
-        return "an unreadable key"
+        return Found(made, "an unreadable key", False)
+    return Found(made, signer, _holds(public, said["signature"], _message(said["made"], pixels)))
+
+
+def _holds(public: str, signature: str, message: bytes) -> bool:
+    """Whether a signature (hexadecimal, as the key) is the key's, of this message."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(public)).verify(bytes.fromhex(signature), message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def _message(record: str, pixels: Pixels) -> bytes:

@@ -7,7 +7,7 @@ from prefect import task
 from darkroom.finetuning import finetune as finetuning
 from darkroom.stage import CHECKPOINTS
 from darkroom.training.session import Places
-from tasks.job import STEP, Done, Job, brought_up_to_date
+from tasks.job import STEP, Done, Job, brought_up_to_date, steered
 
 
 @task(task_run_name="fine-tune on the focus", **STEP)
@@ -19,7 +19,12 @@ def finetune(job: Job) -> Done:
     done = brought_up_to_date(
         job,
         "finetune",
-        lambda: finetuning.finetune(job.settings.finetune, at / "models/base", places),
+        lambda: steered(
+            job,
+            "finetune",
+            "darkroom.finetuning",
+            lambda conduct: finetuning.finetune(job.settings.finetune, at / "models/base", places, conduct),
+        ),
         files={"training": report, "model": places.out},
         data=places.data,
     )

@@ -7,7 +7,7 @@ from prefect import task
 from darkroom.stage import CHECKPOINTS
 from darkroom.training import train_base as training
 from darkroom.training.session import Places
-from tasks.job import STEP, Done, Job, brought_up_to_date
+from tasks.job import STEP, Done, Job, brought_up_to_date, steered
 
 
 @task(task_run_name="train the base model", **STEP)
@@ -19,7 +19,9 @@ def train_base(job: Job) -> Done:
     done = brought_up_to_date(
         job,
         "train_base",
-        lambda: training.train_base(job.settings.train_base, places),
+        lambda: steered(
+            job, "train_base", "darkroom.training", lambda conduct: training.train_base(job.settings.train_base, places, conduct)
+        ),
         files={"training": report, "model": places.out},
         data=places.data,
     )
