@@ -50,7 +50,7 @@ def near_pairs() -> None:
         done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=3600)
         pairs, took, peak = done.stdout.split()
         print(
-            f"near pairs: {count:,} hashes at distance 10: {float(took):.1f} s, peak {float(peak):.0f} MiB, {pairs} pairs (seed 0)"
+            f"near pairs: {count:,} hashes at distance 10, {float(took):.1f} s, peak {float(peak):.0f} MiB, {pairs} pairs (seed 0)"
         )
 
 

@@ -8,6 +8,7 @@ with imagededup; without it the peer's columns are left out.
 
 import argparse
 import io
+import json
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
@@ -29,7 +30,7 @@ from unittest.mock import MagicMock
 for name in ("", ".transforms", ".models", ".models.vision_transformer"):  # for its CNN alone, and may not load
     sys.modules["torchvision" + name] = MagicMock()
 from imagededup.methods import PHash
-print(json.dumps(PHash(verbose=False).encode_images(sys.argv[1], num_enc_workers=0)))
+print(json.dumps([PHash(verbose=False).encode_images(one, recursive=True, num_enc_workers=0) for one in sys.argv[1:]]))
 """
 Chance = np.random.Generator
 
@@ -58,17 +59,20 @@ def table(photos: Path, peer: Path | None, scratch: Path) -> None:
     originals = {path: picture for path, picture in pictures(photos).items() if np.asarray(picture).std() > 6}
     print(f"planted copies: n = {len(originals)} photographs and one copy of each, seed {SEED}; recall / precision")
     print(f"{'':18}darkroom      " + ("pHash at 10   pHash at its best" if peer else ""))
+    folders = {name: scratch / name.replace(" ", "-") for name in CHANGES}
     for name, change in CHANGES.items():
-        folder, chance = scratch / name.replace(" ", "-"), np.random.default_rng(SEED)
-        folder.mkdir()
+        chance = np.random.default_rng(SEED)
+        folders[name].mkdir()
         for number, picture in enumerate(originals.values()):
-            picture.save(folder / f"{number:04d}-a.png", compress_level=1)
-            change(picture, chance).save(folder / f"{number:04d}-b.png", compress_level=1)
+            picture.save(folders[name] / f"{number:04d}-a.png", compress_level=1)
+            change(picture, chance).save(folders[name] / f"{number:04d}-b.png", compress_level=1)
+    theirs = _peer_hashes(peer, list(folders.values())) if peer else []
+    for row, (name, folder) in enumerate(folders.items()):
         settings = DuplicateSettings.model_validate(SETTINGS["curate"]["duplicates"] | {"mirrored": name == "mirrored"})
         found = [(one.path, one.of) for one in find_duplicates(prints(folder), settings)]
         right = sum(one[:4] == other[:4] for one, other in found)
         line = f"{name:18}{right / len(originals):.3f} / {right / max(1, len(found)):.3f}"
-        print(line + (f" {_of_peer(peer, folder, len(originals))}" if peer else ""), flush=True)
+        print(line + (f" {_of_peer(theirs[row], len(originals))}" if peer else ""), flush=True)
 
 
 def distinct(folder: Path, peer: Path | None) -> None:
@@ -79,7 +83,7 @@ def distinct(folder: Path, peer: Path | None) -> None:
         f"distinct pictures, {folder.name}: {len(found)} of {len(found_in)} rejected ({1 - len(found) / len(found_in):.4f} stay)"
     )
     if peer:
-        hashes = _peer_hashes(peer, folder)
+        (hashes,) = _peer_hashes(peer, [folder])
         near = np.bitwise_count(hashes[:, None] ^ hashes[None]) <= 10
         np.fill_diagonal(near, False)
         line += f"; imagededup's pHash at 10 takes {int(near.any(1).sum())} for copies"
@@ -104,19 +108,19 @@ def pictures(folder: Path) -> dict[str, Image.Image]:
     return found
 
 
-def _peer_hashes(peer: Path, folder: Path) -> np.ndarray:
-    import json
-
-    # In a folder of its own, and without this project on its path.
-    words = ["env", "-u", "PYTHONPATH", peer, "-c", PEER, folder.absolute()]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=folder)
+def _peer_hashes(peer: Path, folders: Sequence[Path]) -> list[np.ndarray]:
+    """imagededup's pHashes of the pictures of each folder, by name; from a process without this project on its path."""
+    words = ["env", "-u", "PYTHONPATH", peer, "-c", PEER, *(folder.absolute() for folder in folders)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=folders[0])
     found = json.loads(done.stdout.strip().splitlines()[-1])
-    return np.array([int(found[name], 16) for name in sorted(found)], np.uint64)
+    return [np.array([int(hashes[name], 16) for name in sorted(hashes)], np.uint64) for hashes in found]
 
 
-def _of_peer(peer: Path, folder: Path, count: int) -> str:
-    """Recall and precision of pairs at imagededup's default distance, and at the one of the best harmonic mean of both."""
-    hashes = _peer_hashes(peer, folder)  # sorted by name: original, copy, original, copy, ...
+def _of_peer(hashes: np.ndarray, count: int) -> str:
+    """Recall and precision of pairs at imagededup's default distance, and at the one of the best harmonic mean of both.
+
+    `hashes` are sorted by name: original, copy, original, copy, ...
+    """
     apart = np.bitwise_count(hashes[:, None] ^ hashes[None])[np.triu_indices(len(hashes), 1)]
     origin = np.arange(len(hashes)) // 2
     same = (origin[:, None] == origin[None])[np.triu_indices(len(hashes), 1)]

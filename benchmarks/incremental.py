@@ -87,7 +87,7 @@ def played(errand, candidates, chosen, workers):
         digest = f"{{index:064x}}"
         small, square = np.full((32, 32, 3), index % 256, np.uint8), np.zeros(({SIDE}, {SIDE}, 3), np.uint8)
         hashes = np.full(7, index, np.uint64)
-        fingerprint = Fingerprint("", digest, digest, index * 7919, index * 104729, hashes, small, 0.1, 10**6, 300.0, 10**5)
+        fingerprint = Fingerprint("", digest, digest, index * 7919, index * 104729, hashes, small, True, 10**6, 300.0, 10**5)
         scores = {{"sharpness": 300.0, "contrast": 40.0}}
         look = Look(1000, 1000, "JPEG", "", scores, "", "", square, fingerprint)
         yield index, Answer(digest, candidates[index].stamp, look)

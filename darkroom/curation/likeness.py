@@ -34,7 +34,9 @@ def of_drawings(first: Pixels, second: Pixels) -> Floats:
     scores = np.zeros(len(first), np.float32)
     near = np.flatnonzero(_coarse_agreement(first, second) >= COARSE_LEAST_OF_DRAWINGS)
     (one, contrast), (other, its_contrast) = _equalised(first[near]), _equalised(second[near])
-    scores[near] = _patch_scores(one, other, (PATCH_NOISE / (contrast * its_contrast))[:, None, None])[:, 0]
+    noise = (PATCH_NOISE / (contrast * its_contrast))[:, None, None]
+    ways = [(one, other), (_with_tones_of(other, one), other), (one, _with_tones_of(one, other))]
+    scores[near] = np.max([_patch_scores(*pair, noise)[:, 0] for pair in ways], axis=0)
     return scores
 
 

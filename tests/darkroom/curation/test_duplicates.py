@@ -14,7 +14,7 @@ from darkroom.curation.duplicates import (
     Fingerprint,
     difference_hash,
     find_duplicates,
-    flatness,
+    is_photograph,
     perceptual_hash,
     small_picture,
     view_hashes,
@@ -40,7 +40,7 @@ def print_of(path: str, image: Image.Image, **changes: object) -> Fingerprint:
         perceptual_hash=perceptual_hash(image),
         difference_hash=difference_hash(image),
         views=view_hashes(image),
-        flat=flatness(image),
+        photograph=is_photograph(image),
         small=small_picture(image),
         resolution=image.width * image.height,
         sharpness=100.0,
@@ -128,7 +128,7 @@ def test_there_are_no_chains() -> None:
     ab, bc, ac = of_drawings(small[[0, 1, 0]], small[[1, 2, 2]])
     least = (min(ab, bc) + ac) / 2
     assert ac < least < min(ab, bc)
-    prints = [replace(one, flat=1.0) for one in prints]  # as drawings
+    prints = [replace(one, photograph=False) for one in prints]  # as drawings
     settings = DuplicateSettings(hash_distance=16, least_correlation=float(least), mirrored=False)
     assert [(one.path, one.of) for one in find_duplicates(prints, settings)] == [("b", "a")]
 
@@ -180,5 +180,11 @@ def test_mirrored_copies_are_found_where_asked_for() -> None:
 
 
 def test_drawings_are_told_from_photographs() -> None:
-    assert flatness(picture(1)) > 0.8
-    assert flatness(grainy(1)) < 0.3
+    assert is_photograph(grainy(1))
+    assert not is_photograph(picture(1))
+    cut_out = Image.new("RGB", (400, 400), (255, 255, 255))
+    cut_out.paste(grainy(1), (100, 100))
+    assert is_photograph(cut_out)
+    cut_out.paste(picture(1, 200), (100, 100))
+    assert not is_photograph(cut_out)
+    assert not is_photograph(Image.new("RGB", (9, 9)))
