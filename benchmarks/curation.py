@@ -49,9 +49,8 @@ def near_pairs() -> None:
         words = [sys.executable, "-c", JOIN, str(count)]
         done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=3600)
         pairs, took, peak = done.stdout.split()
-        print(
-            f"near pairs: {count:,} hashes at distance 10, {float(took):.1f} s, peak {float(peak):.0f} MiB, {pairs} pairs (seed 0)"
-        )
+        cost = f"{float(took):.1f} s, peak {float(peak):.0f} MiB"
+        print(f"near pairs: {count:,} hashes at distance 10, {cost}, {pairs} pairs (seed 0)")
 
 
 JOIN = """
