@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.turns import TURNS
 
-ROOMS = ("curation", "duplicates", "incremental", "training", "sampling")
+ROOMS = ("curation", "duplicates", "incremental", "training", "sampling", "orchestration")
 
 
 def main(rooms: list[str]) -> int:

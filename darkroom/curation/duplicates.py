@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from darkroom.curation.likeness import SIDE, of_drawings, of_photographs
+from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, coarse, of_drawings, of_photographs
 from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
 
@@ -31,7 +31,7 @@ CROPS = np.array(  # left, top, width, height as fractions: what copies may show
 MIRRORED = len(CROPS)  # the place of the mirrored picture's hash, after those of the crops
 VIEW = 64  # pixels a side of the grey picture that crops are cut from
 PLAIN, PLAIN_BESIDE = 0.35, 0.15  # shares of pixels that equal their neighbour, of all and beside the background's: see below
-AT_ONCE = 512  # pairs
+AT_ONCE = 1024  # pairs
 
 
 class DuplicateSettings(Section):
@@ -114,19 +114,43 @@ def _near_duplicates(best_first: Sequence[Fingerprint], settings: DuplicateSetti
 def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Iterator[tuple[int, int, float, str]]:
     """Pairs that the close look confirms: index of the one that shows all, of the one that may show a part, score, how."""
     photographs = np.array([one.photograph for one in prints])
+    cells = _cells(prints)
     for view, pairs in _proposed(prints, settings, photographs):
         box = np.array([0, 0, 1, 1] if view in (None, MIRRORED) else CROPS[view], np.float32)
-        taken = photographs[pairs].all(1)
-        for drawn in (False, True):
-            chosen = pairs[taken != drawn]
-            for rows in (chosen[at : at + AT_ONCE] for at in range(0, len(chosen), AT_ONCE)):
-                whole, part = (np.stack([prints[row].small for row in side]) for side in rows.T)
-                whole = whole[:, :, ::-1] if view == MIRRORED else whole
-                boxes = np.tile(box, (len(rows), 1))
-                scores, boxes = (of_drawings(whole, part), boxes) if drawn else of_photographs(whole, part, boxes)
-                for index in np.flatnonzero(scores >= settings.least_correlation):
-                    how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
-                    yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
+        of_photos = photographs[pairs].all(1)
+        for taken in (False, True):
+            for rows in _slices(pairs[of_photos == taken]):
+                if view in (None, MIRRORED):
+                    rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST[taken]]
+                if len(rows):
+                    yield from _confirmed(prints, rows, view, box, taken, settings.least_correlation)
+
+
+def _confirmed(
+    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, box: Floats, taken: bool, least: float
+) -> Iterator[tuple[int, int, float, str]]:
+    whole, part = (np.stack([prints[row].small for row in side]) for side in rows.T)
+    whole = whole[:, :, ::-1] if view == MIRRORED else whole
+    boxes = np.tile(box, (len(rows), 1))
+    scores, boxes = of_photographs(whole, part, boxes) if taken else (of_drawings(whole, part), boxes)
+    for index in np.flatnonzero(scores >= least):
+        how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
+        yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
+
+
+def _slices(pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return (pairs[at : at + AT_ONCE] for at in range(0, len(pairs), AT_ONCE))
+
+
+def _cells(prints: Sequence[Fingerprint]) -> NDArray[np.float16]:
+    parts = [prints[at : at + AT_ONCE] for at in range(0, len(prints), AT_ONCE)]
+    return np.concatenate([coarse(np.stack([one.small for one in part])) for part in parts])
+
+
+def _agreement(cells: NDArray[np.float16], rows: NDArray[np.int64], mirrored: bool) -> Floats:
+    first, second = (cells[side].astype(np.float32) for side in rows.T)
+    agreement: Floats = ((first[:, :, ::-1] if mirrored else first) * second).sum((1, 2, 3))
+    return agreement
 
 
 def _cropped(box: NDArray[np.float32]) -> str:

@@ -20,23 +20,25 @@ TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JP
     [[0.299, 0.587, 0.114], [-0.084, -0.166, 0.25], [0.25, -0.209, -0.041]], np.float32
 )
 COARSE = 8  # cells a side that are compared first
-COARSE_LEAST = 0.9  # correlation of their brightness below which no closer look is taken
-COARSE_LEAST_OF_DRAWINGS = 0.95
+COARSE_LEAST = {False: 0.95, True: 0.85}  # agreement below which no closer look is taken; of drawings, of photographs
+WORTH_MATCHING = 0.7  # mean agreement of the patches of drawings, below which tones are not matched
 MAY_DIFFER = 0.2  # share of the patches of two photographs
 
 
 def of_drawings(first: Pixels, second: Pixels) -> Floats:
-    """How well pairs of small pictures [n, 32, 32, 3] agree in their worst patch; at most 1, 0 where they differ coarsely.
+    """How well pairs of small pictures [n, 32, 32, 3] agree in their worst patch; at most 1.
 
     Each 4 x 4 patch (in steps of 2) is scored by Lin's concordance correlation (Biometrics 45, 1989), steadied by the
     variance of compression noise.
     """
-    scores = np.zeros(len(first), np.float32)
-    near = np.flatnonzero(_coarse_agreement(first, second) >= COARSE_LEAST_OF_DRAWINGS)
-    (one, contrast), (other, its_contrast) = _equalised(first[near]), _equalised(second[near])
+    (one, contrast), (other, its_contrast) = _equalised(first), _equalised(second)
     noise = (PATCH_NOISE / (contrast * its_contrast))[:, None, None]
-    ways = [(one, other), (_with_tones_of(other, one), other), (one, _with_tones_of(one, other))]
-    scores[near] = np.max([_patch_scores(*pair, noise)[:, 0] for pair in ways], axis=0)
+    patches = _patch_scores(one, other, noise)
+    scores: Floats = patches[:, 0].copy()
+    near = np.flatnonzero(patches.mean(1) >= WORTH_MATCHING)
+    one, other, noise = one[near], other[near], noise[near]
+    for pair in ((_with_tones_of(other, one), other), (one, _with_tones_of(one, other))):
+        scores[near] = np.maximum(scores[near], _patch_scores(*pair, noise)[:, 0])
     return scores
 
 
@@ -45,11 +47,8 @@ def of_photographs(whole: Pixels, part: Pixels, boxes: Floats) -> tuple[Floats, 
 
     `boxes` [n, 4]: left, top, width, height as fractions of the whole, where the search for these begins.
     """
-    scores, found = np.zeros(len(whole), np.float32), boxes.astype(np.float32)
-    as_they_are = (found[:, 2:] == 1).all(1)
-    near = np.flatnonzero(~as_they_are | (_coarse_agreement(whole, part) >= COARSE_LEAST))
-    (first, contrast), (second, other) = _equalised(whole[near]), _equalised(part[near])
-    first, found[near] = laid_over(first, second, found[near])
+    (first, contrast), (second, other) = _equalised(whole), _equalised(part)
+    first, found = laid_over(first, second, boxes)
     first = first - first.mean((1, 2), keepdims=True)
     first /= np.maximum(_contrast(first), np.float32(1e-3))[:, None, None, None]
     noise = (PATCH_NOISE / (contrast * other))[:, None, None]
@@ -57,19 +56,16 @@ def of_photographs(whole: Pixels, part: Pixels, boxes: Floats) -> tuple[Floats, 
         _patch_scores(_with_tones_of(second, first), second, noise),
         _patch_scores(first, _with_tones_of(first, second), noise),
     ]
-    scores[near] = np.maximum(*both_ways)[:, int(MAY_DIFFER * both_ways[0].shape[1])]
+    scores: Floats = np.maximum(*both_ways)[:, int(MAY_DIFFER * both_ways[0].shape[1])]
     return scores, found
 
 
-def _coarse_agreement(first: Pixels, second: Pixels) -> Floats:
-    """Correlation of the mean brightness of 8 x 8 cells."""
+def coarse(small: Pixels) -> NDArray[np.float16]:
+    """Small pictures [n, 32, 32, 3] in 8 x 8 cells, such that a product of two is how far they agree. [n, 8, 8, 3]"""
     size = SIDE // COARSE
-    cells = [one.reshape(len(one), COARSE, size, COARSE, size, 3).mean((2, 4), dtype=np.float32) for one in (first, second)]
-    grey = [(one @ TO_LUMA_CHROMA[0]).reshape(len(one), -1) for one in cells]
-    grey = [one - one.mean(1, keepdims=True) for one in grey]
-    lengths = [np.linalg.norm(one, axis=1) for one in grey]
-    agreement: Floats = (grey[0] * grey[1]).sum(1) / np.maximum(lengths[0] * lengths[1], np.float32(1e-6))
-    return agreement
+    cells = _equalised(small)[0].reshape(len(small), COARSE, size, COARSE, size, 3).mean((2, 4))
+    cells /= np.maximum(np.sqrt((cells**2).sum((1, 2, 3), keepdims=True)), np.float32(1e-6))
+    return cells.astype(np.float16)
 
 
 def _equalised(small: Pixels) -> tuple[Floats, Floats]:
