@@ -18,7 +18,14 @@ def evaluate(job: Job) -> Done:
     done = brought_up_to_date(
         job,
         "evaluate",
-        lambda: evaluation.evaluate(job.settings.evaluate, at / "data/curated", models, report),
+        lambda: evaluation.evaluate(
+            job.settings.evaluate,
+            at / "data/curated",
+            models,
+            report,
+            keep=at / evaluation.KEPT,
+            histories={"base": at / "reports/train_base/loss.csv", "tuned": at / "reports/finetune/loss.csv"},
+        ),
         files={"evaluation": report},
         data=at / "data/curated",
     )
