@@ -66,6 +66,13 @@ class Job:
         kept = self.describer.kept
         return self.ask.count * sum(not kept.holds(key_for(subject, self.ask, seed)) for seed in self.ask.seeds)
 
+    def all_described(self) -> bool:
+        """Whether no image is new to the features."""
+        if any(self.to_draw(subject) for subject in self.subjects):
+            return False
+        real = [first(images, one.n(self.ask.count)) for one in self.subjects for images in (one.reference, one.unseen)]
+        return not any(self.describer.missing(pixels) for pixels in real)
+
 
 def measured(job: Job) -> Rates:
     """Try each act on a few images; where all images are kept already, nothing is drawn."""
@@ -74,9 +81,10 @@ def measured(job: Job) -> Rates:
         drawing[subject.name] = 0.0
         if job.to_draw(subject):
             loading, drawing[subject.name] = _tried(job, subject)
-    some = first(job.subjects[0].reference, TRIED)
-    raw(job.describer.network, some[:2], job.describer.batch)  # the first call of a network takes longer
-    describing = _seconds(lambda: raw(job.describer.network, some, job.describer.batch)) / len(some)
+    some, describing = first(job.subjects[0].reference, TRIED), 0.0
+    if not job.all_described():
+        raw(job.describer.network, some[:2], job.describer.batch)  # the first call of a network takes longer
+        describing = _seconds(lambda: raw(job.describer.network, some, job.describer.batch)) / len(some)
     looking_up = _seconds(lambda: nearest_training(some, job.data.training.pixels)) / len(some)
     return Rates(loading, drawing, describing, looking_up, _operation())
 
@@ -114,11 +122,12 @@ def acts(job: Job, rates: Rates) -> list[Act]:
         if job.to_draw(subject)
     ]
     for subject in job.subjects:
-        n = subject.n(job.ask.count)
+        n, new = subject.n(job.ask.count), job.to_draw(subject)
         for images, what in ((subject.reference, "training"), (subject.unseen, "unseen")):
             missing = job.describer.missing(first(images, n))
+            new += missing
             found.append(Act(f"describing {what} images for {subject.name}", missing * rates.describing))
-        made = len(job.ask.seeds) * n if job.to_draw(subject) else 0
+        made = len(job.ask.seeds) * n if new else 0
         found.append(Act(f"describing images of {subject.name}", made * rates.describing))
         found.append(Act(f"scoring {subject.name}", _scoring(job, n, rates)))
         looked_up = len(job.ask.seeds) * job.ask.count + len(subject.unseen)

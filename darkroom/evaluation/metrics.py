@@ -31,7 +31,7 @@ class KernelDistance(Section):
     kind: Literal["kernel_distance"]
     short: ClassVar[str] = "kd"
     better: ClassVar[Better] = "lower"
-    fewest: ClassVar[int] = 2
+    fewest: ClassVar[int] = 8
     own_lengths: ClassVar[bool] = False
     meaning: ClassVar[str] = "how far the generated images are from the training images as a whole (0: not at all)"
     beyond: ClassVar[str] = COPIES
@@ -58,7 +58,7 @@ class Cmmd(Section):
     kind: Literal["cmmd"]
     short: ClassVar[str] = "cmmd"
     better: ClassVar[Better] = "lower"
-    fewest: ClassVar[int] = 2
+    fewest: ClassVar[int] = 8
     own_lengths: ClassVar[bool] = False
     meaning: ClassVar[str] = "how far the generated images are from the training images, as CLIP sees them (0: not at all)"
     beyond: ClassVar[str] = COPIES
@@ -241,7 +241,7 @@ class Vendi(Section):
     kind: Literal["vendi"]
     short: ClassVar[str] = "vendi"
     better: ClassVar[Better] = "higher"
-    fewest: ClassVar[int] = 2
+    fewest: ClassVar[int] = 8
     own_lengths: ClassVar[bool] = False
     meaning: ClassVar[str] = "how varied the generated images are: as varied as this many wholly different ones"
     beyond: ClassVar[str] = "more varied than real images: noise, or mixtures of what real images keep apart"

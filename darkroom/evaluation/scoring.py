@@ -112,7 +112,7 @@ def _refusal(metric: Metric, fewest: int, sets: DescribedSets) -> str:
             f"{name} is not given at n = {sets.n:,}: below {fewest:,} images it says more of n than of the images (the features "
             f"are {width:,} numbers); kernel_distance means something at this n"
         )
-    return f"{name} is not given at n = {sets.n:,}: it needs at least {fewest:,} images on each side; kernel_distance needs 2"
+    return f"{name} is not given at n = {sets.n:,}: it needs at least {fewest:,} images on each side; kernel_distance needs 8"
 
 
 def by_label(metrics: Sequence[Metric], sets: DescribedSets, rounds: int, seed: int) -> dict[str, Scored]:
