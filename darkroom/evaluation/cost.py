@@ -33,6 +33,7 @@ class Rates:
     loading: float  # a model
     drawing: dict[str, float]  # an image, by model
     describing: float  # an image
+    reading: float  # all training images, to look others up among them
     looking_up: float  # an image, among all training images
     operation: float  # of double precision, in a product of matrices
 
@@ -85,8 +86,18 @@ def measured(job: Job) -> Rates:
     if not job.all_described():
         raw(job.describer.network, some[:2], job.describer.batch)  # the first call of a network takes longer
         describing = _seconds(lambda: raw(job.describer.network, some, job.describer.batch)) / len(some)
-    looking_up = _seconds(lambda: nearest_training(some, job.data.training.pixels)) / len(some)
-    return Rates(loading, drawing, describing, looking_up, _operation())
+    reading, looking_up = _looking(job)
+    return Rates(loading, drawing, describing, reading, looking_up, _operation())
+
+
+def _looking(job: Job) -> tuple[float, float]:
+    """Seconds to read the training images, and to look one image up among them: the line through a few and more."""
+    few, more = (first(job.subjects[0].reference, count) for count in (TRIED // 4, 4 * TRIED))
+    nearest_training(few, job.data.training.pixels)  # the first time reads them from the disk
+    short = _seconds(lambda: nearest_training(few, job.data.training.pixels))
+    long = _seconds(lambda: nearest_training(more, job.data.training.pixels))
+    each = max(long - short, 0.0) / max(len(more) - len(few), 1)
+    return max(short - each * len(few), 0.0), each
 
 
 def _tried(job: Job, subject: Subject) -> tuple[float, float]:
@@ -131,7 +142,7 @@ def acts(job: Job, rates: Rates) -> list[Act]:
         found.append(Act(f"describing images of {subject.name}", made * rates.describing))
         found.append(Act(f"scoring {subject.name}", _scoring(job, n, rates)))
         looked_up = len(job.ask.seeds) * job.ask.count + len(subject.unseen)
-        found.append(Act(f"looking for copies in {subject.name}", looked_up * rates.looking_up))
+        found.append(Act(f"looking for copies in {subject.name}", looked_up * rates.looking_up + 2 * rates.reading))
     return [*found, Act("writing the report", FIXED)]
 
 
