@@ -76,25 +76,34 @@ def nearest_training(pixels: Pixels, training: Pixels) -> Neighbours:
 
     Products of whole numbers in float64 are exact, so the result does not depend on blocks or threads.
     """
-    if len(training) < 2:
-        raise ValueError(f"nearest neighbours need at least 2 training images; there are {len(training)}")
-    if pixels.shape[1:] != training.shape[1:]:
-        raise ValueError(f"images of {pixels.shape[1:]} cannot be compared with training images of {training.shape[1:]}")
-    parts = [_two_nearest(_flat(pixels[at : at + BLOCK]), training) for at in range(0, len(pixels), BLOCK)]
-    index, squared = (np.concatenate(part) for part in zip(*parts, strict=True))
-    nearest, second = (np.sqrt(squared) / 255).T
+    index, distance = nearest_few(pixels, training, 2)
+    nearest, second = (np.ascontiguousarray(column) for column in distance.T)
     return Neighbours(index[:, 0], nearest, second)
 
 
-def _two_nearest(rows: Numbers, training: Pixels) -> tuple[NDArray[np.int64], Numbers]:
-    """Indices and squared distances of the two nearest, nearest first; of equals the first. [n, 2] each."""
-    index, best = np.zeros((len(rows), 2), np.int64), np.full((len(rows), 2), np.inf)
+def nearest_few(pixels: Pixels, training: Pixels, count: int) -> tuple[NDArray[np.int64], Numbers]:
+    """The `count` nearest training images of each image, nearest first; of equals the first. Indices and distances [n, count].
+
+    Raises ValueError where there are fewer training images, or of another size.
+    """
+    if len(training) < count:
+        raise ValueError(f"nearest neighbours need at least {count} training images; there are {len(training)}")
+    if pixels.shape[1:] != training.shape[1:]:
+        raise ValueError(f"images of {pixels.shape[1:]} cannot be compared with training images of {training.shape[1:]}")
+    parts = [_nearest(_flat(pixels[at : at + BLOCK]), training, count) for at in range(0, len(pixels), BLOCK)]
+    index, squared = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return index, np.sqrt(squared) / 255
+
+
+def _nearest(rows: Numbers, training: Pixels, count: int) -> tuple[NDArray[np.int64], Numbers]:
+    """Indices and squared distances of the nearest, nearest first; of equals the first. [n, count] each."""
+    index, best = np.zeros((len(rows), count), np.int64), np.full((len(rows), count), np.inf)
     for at in range(0, len(training), BLOCK):
         block = _flat(training[at : at + BLOCK])
         squared = (rows**2).sum(1)[:, None] + (block**2).sum(1) - 2 * rows @ block.T
         places = np.broadcast_to(np.arange(at, at + len(block)), squared.shape)
         both, among = np.hstack([best, squared]), np.hstack([index, places])
-        order = np.argsort(both, axis=1, kind="stable")[:, :2]
+        order = np.argsort(both, axis=1, kind="stable")[:, :count]
         index, best = np.take_along_axis(among, order, 1), np.take_along_axis(both, order, 1)
     return index, best
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from darkroom.evaluation import memorisation as room
-from darkroom.evaluation.memorisation import memorisation, nearest_training
+from darkroom.evaluation.memorisation import memorisation, nearest_few, nearest_training
 from darkroom.images import Pixels
 
 
@@ -28,6 +28,9 @@ def test_nearest_is_brute_force_whatever_the_blocks(monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(found.index, apart.argmin(1))
         np.testing.assert_allclose(found.nearest, np.sort(apart, 1)[:, 0], rtol=1e-12)
         np.testing.assert_allclose(found.second, np.sort(apart, 1)[:, 1], rtol=1e-12)
+        index, distance = nearest_few(made, training, 5)
+        np.testing.assert_array_equal(index, apart.argsort(1)[:, :5])
+        np.testing.assert_allclose(distance, np.sort(apart, 1)[:, :5], rtol=1e-12)
 
 
 def test_training_images_with_a_little_noise_are_caught_and_named() -> None:
