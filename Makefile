@@ -27,7 +27,7 @@ check: install
 bench: install
 	$(BIN)/python -m benchmarks
 
-soak: install # faults for real, and a team's servers: some ten minutes
+soak: install # faults for real: killed, cancelled, cut off, full; many minutes
 	$(BIN)/python -m benchmarks.faults
 
 format: install

@@ -1,4 +1,4 @@
-"""A team's set-up, for real and on loopback: `python -m benchmarks.team`, part of `make soak`.
+"""A team's set-up, for real and on loopback: `python -m benchmarks.team`.
 
 PostgreSQL under Prefect and under MLflow, an S3 server (moto) under MLflow's artifacts and DVC's remote, a work pool with its
 worker, `prefect deploy --all`; one retraining through it all; then every byte written or said is searched for passwords.

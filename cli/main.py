@@ -50,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"darkroom {__version__}")
     words = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in (lifecycle_words, curate_words, train_words, share_words, serve_words, registry_words):
+    for module in (lifecycle_words, curate_words, train_words, share_words, registry_words, serve_words):
         module.add_words(words)
     return parser

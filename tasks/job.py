@@ -86,34 +86,33 @@ def brought_up_to_date(
         identities=identities(job),
         data=data,
     )
-    try:
-        with mlflow_run.run_of(subject) as sender, machine.device_held(lambda: prefect_runs.say(f"{stage} waits: {BUSY}")):
-            followed(events, bar.tell, sender.tell, _Warnings(sender, bar).tell)
-            dvc_data.record(job.workspace, stage)
-            sender.identify(identities(job))  # curate has made another version of the data
-            sender.attach({name: path for name, path in files.items() if path.exists()})
-            (job.workspace / EVENTS / f"{stage}.run").write_text(sender.run_id, encoding="utf-8")
-    except StoppedOnRequest as stopped:
-        prefect_runs.say(str(stopped))
-        prefect_runs.end_stopped(stopped)
+    with mlflow_run.run_of(subject) as sender, machine.device_held(lambda: prefect_runs.say(f"{stage} waits: {BUSY}")):
+        followed(events, bar.tell, sender.tell, _Warnings(sender, bar).tell)
+        dvc_data.record(job.workspace, stage)
+        sender.identify(identities(job))  # curate has made another version of the data
+        sender.attach({name: path for name, path in files.items() if path.exists()})
+        (job.workspace / EVENTS / f"{stage}.run").write_text(sender.run_id, encoding="utf-8")
     bar.done()
     return Done(stage, "computed", why, time.perf_counter() - started)
 
 
-def steered(
-    job: Job, stage: str, module: str, step: Callable[[Conduct], Generator[Event, None, Any]]
-) -> Generator[Event, None, None]:
-    """A training that saves before it ends, where a cancel in the Prefect UI, Ctrl-C or a signal asks for its end.
+def trained(
+    job: Job, stage: str, module: str, conduct: Conduct, alone: Callable[[], Generator[Event, None, Any]]
+) -> Generator[Event, None, Any]:
+    """A training in this process, or its stage's `module` in as many as DARKROOM_PROCESSES says."""
+    count = int(machine.setting("DARKROOM_PROCESSES") or 1)
+    return launching.trained_together(count, module, stage, job.workspace, conduct.stopping) if count > 1 else alone()
 
-    It then raises StoppedOnRequest; the same flow goes on from there. Where DARKROOM_PROCESSES says so, the stage's `module` runs
-    in several processes in place of `step` in this one.
-    """
-    with stop_asked() as stopping:
-        count = int(machine.setting("DARKROOM_PROCESSES") or 1)
-        if count > 1:
-            yield from launching.trained_together(count, module, stage, job.workspace, stopping)
-        else:
-            yield from step(Conduct(stopping))
+
+@contextmanager
+def steered() -> Iterator[Conduct]:
+    """For a training: a cancel, Ctrl-C or the machine's end is asked first, so that it saves; then the run ends."""
+    try:
+        with stop_asked() as asked:
+            yield Conduct(asked)
+    except StoppedOnRequest as stopped:
+        prefect_runs.say(str(stopped))
+        prefect_runs.end_stopped(stopped)
 
 
 def identities(job: Job) -> dict[str, str]:

