@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.turns import TURNS
 
-ROOMS = ("curation", "duplicates", "incremental", "training", "sampling", "serving", "orchestration")
+ROOMS = ("curation", "duplicates", "incremental", "training", "sampling", "evaluation", "serving", "orchestration")
 
 
 def main(rooms: list[str]) -> int:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from darkroom.evaluation.evaluate import EvaluateSection, evaluate
+from darkroom.evaluation.evaluate import KEPT, EvaluateSection, evaluate
 from darkroom.stage import run_stage
 
 
@@ -16,6 +16,8 @@ def main() -> int:
             Path("data/curated"),
             {"base": Path("models/base"), "tuned": Path("models/tuned")},
             Path("reports/evaluate"),
+            keep=KEPT,
+            histories={"base": Path("reports/train_base/loss.csv"), "tuned": Path("reports/finetune/loss.csv")},
         ),
     )
 

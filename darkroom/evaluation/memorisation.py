@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.evaluation.metrics import Interval, Numbers, wilson
+from darkroom.evaluation.figures import Estimate, Interval, Numbers, wilson
 from darkroom.images import Pixels
 
 MOST_SIDE = 32  # larger images are compared at this size: a copy is a copy there as well
@@ -53,6 +53,11 @@ class Share:
     def interval(self) -> Interval:
         """Its 95 % interval (Wilson)."""
         return wilson(self.count, self.n)
+
+    @property
+    def estimate(self) -> Estimate:
+        """Both."""
+        return Estimate(*(float(f"{number:.6g}") for number in (self.value, *self.interval)))
 
 
 @dataclass(frozen=True, slots=True)
