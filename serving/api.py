@@ -22,6 +22,10 @@ from serving.slot import Watch
 
 PAGE = Path(__file__).parent / "page"
 KINDS = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+ABOUT = (
+    "Images drawn by the current champion of a registered model. The same seed, settings and version give the same bytes. "
+    "Errors are problem details (RFC 9457); a 429 says in Retry-After when to come back."
+)
 EXAMPLES = {
     "one": {"summary": "One image", "value": {"seed": 7}},
     "grid": {"summary": "A grid of one class", "value": {"count": 8, "seed": 7, "label": "cat", "format": "png"}},
@@ -73,7 +77,7 @@ def application(service: Service, rules: Rules, every: float = 2.0, grace: float
     app = FastAPI(
         title="Darkroom",
         version=__version__,
-        description=__doc__,
+        description=ABOUT,
         docs_url=None,
         redoc_url=None,
         lifespan=day,
