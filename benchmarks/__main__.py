@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.turns import TURNS
 
-ROOMS = ("curation", "incremental", "training", "sampling")
+ROOMS = ("curation", "incremental", "training", "sampling", "evaluation")
 
 
 def main(rooms: list[str]) -> int:

@@ -1,11 +1,14 @@
 """The command choose: the library's search over a model of a workspace, and what becomes of its answer."""
 
 import argparse
+import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adapters import mlflow_registry, workspace
 from cli.judging import CURATED, model_named, opened
 from cli.run import say
 from cli.train import shown
@@ -60,10 +63,7 @@ def choose(given: argparse.Namespace) -> int:
     }
     at = found / CHOICES / choosing.identity(facts)
     say(f"{len(search.candidates)} candidates, {given.minutes:g} minutes; measurements are kept in {at}")
-    try:
-        choice = shown(choosing.choose(search, _loader(folder, weights), at))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt from None
+    choice = shown(choosing.choose(search, _loader(folder, weights), at))
     choosing.write_choice(choice, at)
     _say(choice, at)
     taken = choice.quickest if given.quickest else choice.best
@@ -145,4 +145,21 @@ def _keep(given: argparse.Namespace, found: Path, folder: Path, taken: "Measured
 
 
 def _apply(given: argparse.Namespace, found: Path, taken: "Measured") -> None:
-    raise NotImplementedError
+    """Steps and guidance into params.yaml, where a change calls for no training; the whole drawing onto the version."""
+    drawing = taken.candidate.drawing
+    changed = workspace.change_params(found, {"evaluate": {"steps": drawing.steps, "guidance": drawing.guidance}})
+    say(f"params.yaml {', '.join(changed) or 'evaluate.steps and evaluate.guidance were so already'}")
+    settings = opened(given.workspace)[1]
+    if drawing.sampler != settings.train_base.drawing.sampler:
+        say("the sampler belongs to the model: --out DIR writes a folder that draws with it. For models to come set it as")
+        say(f"train_base.drawing.sampler: {json.dumps(drawing.sampler.model_dump(mode='json'))} (a change that trains again)")
+    with suppress(LookupError):
+        version = mlflow_registry.version_named(found, settings.register_.name, given.model)
+        kept = {
+            "weights": taken.candidate.weights,
+            "drawing": drawing.model_dump(mode="json"),
+            "kernel_distance": [round(number, 4) for number in taken.score],
+            "n": taken.n,
+        }
+        mlflow_registry.note(found, version, "drawing", json.dumps(kept))
+        say(f"kept with {version.name} version {version.number}, as its tag `drawing`")

@@ -21,12 +21,14 @@ class Noted(Event):
 
 @dataclass(frozen=True, slots=True)
 class Progressed(Event):
-    """Work done of work to do, in `unit` (such as "images")."""
+    """Work done of work to do, in `unit` (such as "images"); how fast, and the seconds left for all of it, where known."""
 
     doing: str
     done: int
     total: int
     unit: str = "images"
+    per_second: float | None = None
+    left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,14 +60,16 @@ def sentence(event: Event) -> str:
         case Noted(text):
             return text
         case Progressed(doing, done, total, unit):
-            return f"{doing}: {done:,} of {total:,} {unit}"
+            rate = f", {event.per_second:.3g} {unit}/s" if event.per_second is not None else ""
+            ahead = f", {duration(event.left)} left" if event.left is not None else ""
+            return f"{doing}: {done:,} of {total:,} {unit}{rate}{ahead}"
         case ImageRejected(path, reason, detail):
             return f"rejected {path}: {reason} ({detail})"
         case StepTaken():
             left = (event.images_total - event.images_seen) / max(event.images_per_second, 1e-9)
             return (
                 f"{event.images_seen:,} of {event.images_total:,} images seen, loss {event.loss:.4f}, "
-                f"{event.images_per_second:.0f} images/s, {_clock(left)} left"
+                f"{event.images_per_second:.0f} images/s, {duration(left)} left"
             )
         case HeldOutMeasured(images_seen, loss):
             return f"held-out loss {loss:.4f} at {images_seen:,} images seen"
@@ -89,10 +91,13 @@ def sentence(event: Event) -> str:
     return str(event)
 
 
-def _clock(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds in words: 41 s, 2 min 05 s, 3 h 20 min."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
 class Throttle:

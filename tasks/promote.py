@@ -11,7 +11,7 @@ from prefect import task
 from adapters import mlflow_registry, prefect_runs, promotions
 from adapters.mlflow_registry import CHALLENGER, CHAMPION, Version
 from adapters.promotions import Decision
-from darkroom.evaluation.evaluate import evaluate
+from darkroom.evaluation.evaluate import KEPT, evaluate
 from darkroom.events import followed
 from darkroom.gates import Scores, Verdict, against, verdicts
 from darkroom.images import Pixels, contact_sheet
@@ -132,7 +132,8 @@ def _scores_on_this_data(job: Job, version: Version) -> Scores:
     if not (kept / "scores.json").exists() or (kept / "settings.json").read_text(encoding="utf-8") != settings:
         prefect_runs.say(f"scoring version {version.number} again: it was scored on other data or with other settings")
         folder = mlflow_registry.model_folder(job.workspace, version)
-        followed(evaluate(job.settings.evaluate, job.workspace / "data/curated", {"version": folder}, kept))
+        data_set, keep = job.workspace / "data/curated", job.workspace / KEPT
+        followed(evaluate(job.settings.evaluate, data_set, {"version": folder}, kept, keep=keep))
         (kept / "settings.json").write_text(settings, encoding="utf-8")
     fresh: Scores = json.loads((kept / "scores.json").read_text(encoding="utf-8"))["version"]
     return {**{name: one for name, one in version.scores.items() if name == "held_out_loss"}, **fresh}

@@ -17,8 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from darkroom.evaluation.comparing import SURE, kernel_contest
-from darkroom.evaluation.features import Described, Features
-from darkroom.evaluation.metrics import Estimate, KernelDistance
+from darkroom.evaluation.features import Features
+from darkroom.evaluation.figures import Estimate
+from darkroom.evaluation.metrics import KernelDistance
+from darkroom.evaluation.neighbourhoods import Described, TwoSets
 from darkroom.events import Event, Noted, Progressed
 from darkroom.images import ImageSet
 from darkroom.networks.denoiser import Denoiser
@@ -230,9 +232,9 @@ class _Bench:
         return self.search.features.describe(np.concatenate(pixels), BATCH), seconds
 
     def _scored(self, described: Described) -> Estimate:
-        chance, metric = generator_for(self.search.seed, HELD_OUT, _RESAMPLING), KernelDistance(kind="kernel_distance")
-        interval = metric.interval(self.real, described, self.search.rounds, chance)
-        return Estimate(metric.score(self.real, described), *interval)
+        chance = generator_for(self.search.seed, HELD_OUT, _RESAMPLING)
+        sets = TwoSets(self.real, described)
+        return KernelDistance(kind="kernel_distance").estimate(sets, self.search.rounds, chance)
 
     def _kept(self, candidate: Candidate) -> tuple[NDArray[np.float32], float]:
         file = self.folder / f"{candidate.key}.npz"

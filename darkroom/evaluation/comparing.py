@@ -12,10 +12,13 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from darkroom.evaluation.evaluate import Generate
-from darkroom.evaluation.features import Described, Features
+from darkroom.evaluation import discrepancy
+from darkroom.evaluation.features import Features
+from darkroom.evaluation.figures import Better, Estimate, Numbers
+from darkroom.evaluation.generating import Generate
 from darkroom.evaluation.memorisation import memorisation
-from darkroom.evaluation.metrics import Better, Estimate, Hits, KernelDistance, Numbers, distances, radii
+from darkroom.evaluation.metrics import Coverage, KernelDistance, Precision
+from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets
 from darkroom.events import Event, Progressed
 from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
 from darkroom.networks.saved import ModelCard, read_card
@@ -149,12 +152,9 @@ def _contests(described: Sequence[Described], terms: Terms) -> Generator[Contest
     yield kernel_contest(real, first, second, terms.rounds, terms.seed)
     if len(real) <= K:
         return
-    near = radii(real, K)
-    apart = [distances(real, made) for made in (first, second)]
-    precise: list[Hits] = [np.any(one <= near[:, None], axis=0) for one in apart]
-    covered: list[Hits] = [one.min(1) <= near for one in apart]
-    yield _of_hits("precision", "higher", "share of generated images that look like some training image", precise, terms)
-    yield _of_hits("coverage", "higher", "share of training images that have a generated image close by", covered, terms)
+    near = [TwoSets(real, made).neighbourhoods(K) for made in (first, second)]
+    yield _of_hits("precision", "higher", Precision.meaning, [one.made_near_real > 0 for one in near], terms)
+    yield _of_hits("coverage", "higher", Coverage.meaning, [one.real_with_made for one in near], terms)
 
 
 def kernel_contest(real: Described, first: Described, second: Described, rounds: int, seed: int) -> Contest:
@@ -164,7 +164,7 @@ def kernel_contest(real: Described, first: Described, second: Described, rounds:
         np.vstack([np.ones(n), chance.multinomial(n, np.full(n, 1 / n), rounds)]).astype(np.float64)
         for n in (len(real), len(first))
     )
-    drawn = [KernelDistance._resampled(real, made, of_real, of_made) for made in (first, second)]
+    drawn = [discrepancy.resampled(discrepancy.cubic, real, made, of_real, of_made) for made in (first, second)]
     return _contest("kernel_distance", "lower", KernelDistance.meaning, drawn)
 
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import yaml
 
+from darkroom.evaluation.figures import Estimate, Figure
 from darkroom.evaluation.memorisation import Memorisation, Share
-from darkroom.evaluation.metrics import Estimate, Figure
 from darkroom.evaluation.signs import Sign
 
 Kind = Literal["memorising", "collapsed", "leaking augmentation", "colour-shifted", "overfit", "underfit", "healthy"]

@@ -1,41 +1,48 @@
-"""Evaluate: generate images with each model, describe them, score them, and write one page that says what was found."""
+"""Evaluate: generate images with each model, describe them, score them, and write one page that says what was found.
+
+Three acts, each kept: `generating`, `describing`, `scoring`. What they cost is known before they start (`cost`).
+"""
 
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from darkroom.evaluation.features import Described, Features
+from darkroom.evaluation.cost import Job, fitted, paced
+from darkroom.evaluation.describing import Describer
+from darkroom.evaluation.examining import Examined, Making, examined
+from darkroom.evaluation.features import Features
+from darkroom.evaluation.figures import Figure
+from darkroom.evaluation.generating import Ask, Generate, drawn, told_names
+from darkroom.evaluation.keeping import Kept
 from darkroom.evaluation.memorisation import Memorisation, Share, memorisation
-from darkroom.evaluation.metrics import Estimate, Figure, Metric
-from darkroom.evaluation.report import ModelPage, pairs_of, pairs_sheet, png, report, samples_sheet
+from darkroom.evaluation.metrics import Metric
+from darkroom.evaluation.report import ModelPage, pairs_of
+from darkroom.evaluation.scoring import DescribedSets, by_label, course, scored
+from darkroom.evaluation.subjects import FEWEST, Subject, first, read_data, subjects_of
+from darkroom.evaluation.writing import history_of, write
 from darkroom.events import Event, Noted, Progressed, ScoreMeasured
-from darkroom.images import SPLITS, ImageSet, Pixels, read_split
-from darkroom.randomness import HELD_OUT, generator_for
+from darkroom.images import Pixels
 from darkroom.refs import ScoresRef, digest_of, replaced
-from darkroom.sampling import generate
+from darkroom.sampling import evaluations, generate
 from darkroom.sections import Section
 
-FEWEST = 8  # real images on either side below which no score says anything
-_REFERENCE, _UNSEEN, _RESAMPLING = range(3)  # positions in the stream of random numbers
-
-
-class EvaluationError(ValueError):
-    """A model cannot be evaluated. The text says why and what to do."""
+KEPT = Path(".darkroom/features")  # in a workspace: drawn images and features, which stages' outputs do not hold
 
 
 class EvaluateSection(Section):
     """Settings of the step `evaluate`."""
 
-    images: Annotated[int, Field(ge=FEWEST, description="how many images each model generates")]
+    images: Annotated[int, Field(ge=FEWEST, description="how many images each model generates with each seed")]
     steps: Annotated[PositiveInt, Field(description="steps of the sampler")]
     guidance: Annotated[float, Field(ge=0, description="strength of guidance; 1 is none")]
     seed: NonNegativeInt
+    seeds: Annotated[int, Field(ge=1, le=100, description="how many seeds, from `seed` on; scores are means over them")]
+    minutes: Annotated[PositiveFloat, Field(description="most that an evaluation may take: fewer images are drawn to keep it")]
     batch: Annotated[PositiveInt, Field(description="images generated or described at once")]
     features: Features
     metrics: tuple[Metric, ...]
@@ -51,186 +58,172 @@ class EvaluateSection(Section):
             raise ValueError(f"a metric may stand here once, and {', '.join(twice)} stands more often")
         return metrics
 
+    @model_validator(mode="after")
+    def _cmmd_is_of_clip(self) -> Self:
+        if self.features.kind != "clip" and any(metric.kind == "cmmd" for metric in self.metrics):
+            raise ValueError(
+                f"cmmd is measured in CLIP's features, and features.kind is {self.features.kind}; use kernel_distance"
+            )
+        return self
 
-class Generate(Protocol):
-    """Draws images from a model folder: `darkroom.sampling.generate` or a stand-in. Returns uint8 [count, h, w, 3]."""
-
-    def __call__(
-        self,
-        model_folder: Path,
-        labels: Sequence[int] | None,
-        count: int,
-        seed: int,
-        steps: int,
-        guidance: float,
-        batch: int,
-    ) -> Generator[Event, None, NDArray[np.uint8]]:
-        """Draw `count` images."""
-        ...
+    @property
+    def ask(self) -> Ask:
+        """How images are drawn."""
+        seeds = tuple(range(self.seed, self.seed + self.seeds))
+        return Ask(self.images, seeds, self.steps, self.guidance, self.batch)
 
 
 @dataclass(frozen=True)
-class Compared:
-    """Pixels of one comparison: the training images it refers to, as many unseen real ones, as many generated ones."""
+class Looked:
+    """One model with all that was drawn, described and found: what further looks start from."""
 
-    reference: Pixels
-    unseen: Pixels
-    made: Pixels
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One model with the images it is measured against."""
-
-    name: str
-    focus: tuple[str, ...]
-    made: Pixels  # all that it generated
+    section: EvaluateSection
+    subject: Subject
+    made: Pixels  # all that it generated, with all seeds
     training: Pixels  # all training images, since a model may have copied any
-    held_out: Pixels  # validation and test images with a label of the focus
-    compared: Compared
+    sets: DescribedSets  # raw features of what is compared
+    page: ModelPage
 
 
 def evaluate(
-    section: EvaluateSection, data: Path, models: Mapping[str, Path], out: Path, draw: Generate = generate
+    section: EvaluateSection,
+    data: Path,
+    models: Mapping[str, Path],
+    out: Path,
+    draw: Generate = generate,
+    keep: Path | None = None,
+    histories: Mapping[str, Path] | None = None,
+    making: Making | None = None,
 ) -> Generator[Event, None, ScoresRef]:
     """Evaluate each of `models` (name -> folder) against the data set in `data`; write scores and report into `out`.
 
     A model is measured against images of its own focus (the labels in its model.json; none: all). Reference: n training
     images. Floor: n held-out images against the same reference. n is the least of generated, held-out and training
-    images. Raises EvaluationError, FeaturesUnavailable.
+    images. Drawn images and features are kept in the folder `keep`; `histories` are tables of losses, by model;
+    with `making` each model is examined, and diagnosis.json is written.
+    Raises EvaluationError, FeaturesUnavailable.
     """
-    splits = _splits(data)
-    focuses = {name: _focus(folder) for name, folder in models.items()}
-    real = {name: _real(section, name, focuses[name], splits) for name in models}
-    subjects = []
-    for name, folder in models.items():
-        made = yield from _generated(section, name, folder, draw, splits["train"])
-        subjects.append(_subject(name, focuses[name], made, real[name], splits["train"]))
-    pages = []
-    for subject in subjects:
-        figures = yield from _scored(section, subject, (yield from _described(section, subject)))
-        copies = memorisation(subject.made, subject.training, subject.held_out)
-        shares = _shares(copies)
-        yield from _told(subject.name, shares)
-        pairs = pairs_of(subject.made, subject.training, copies, section.shown)
-        samples = subject.made[: section.shown]
-        pages.append(ModelPage(subject.name, subject.focus, samples, pairs, figures | shares, copies))
+    found = yield from read_data(data)
+    subjects = tuple(subjects_of(found, models, section.seed))
+    describer = Describer(section.features, Kept(keep), section.batch)
+    job = Job(found, subjects, section.ask, section.metrics, section.bootstrap, describer, draw)
+    job, plan, reason = yield from fitted(job, section.minutes)
+    looks = yield from paced(_looks(section, job), plan)
+    health = (yield from _health(looks, making)) if making else {}
+    pages = [_page(section, job, looked, reason, histories or {}, health) for looked in looks]
     with replaced(out) as folder:
-        _write(folder, pages, f"{section.features.kind} at {section.features.side} pixels a side")
+        if making:
+            told = {name: one.facts() for name, one in health.items()}
+            (folder / "diagnosis.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        write(folder, pages, section.features.name)
     scores = out / "scores.json"
     return ScoresRef(str(scores), digest_of(scores), sum(len(page.figures) for page in pages))
 
 
-def _splits(data: Path) -> dict[str, ImageSet]:
-    try:
-        return {split: read_split(data, split) for split in SPLITS}
-    except FileNotFoundError as error:
-        raise EvaluationError(f"{error.filename}: there is no such file; run the step `curate` first") from None
+def _looks(section: EvaluateSection, job: Job) -> Generator[Event, None, list[Looked]]:
+    """First all images are drawn: a model that has diverged is known before anything is described."""
+    made = {}
+    for subject in job.subjects:
+        made[subject.name] = yield from drawn(subject, job.ask, job.describer.kept, job.draw)
+    found = []
+    for subject in job.subjects:
+        found.append((yield from _looked(section, job, subject, made[subject.name])))
+    return found
 
 
-def _focus(folder: Path) -> tuple[str, ...]:
-    file = folder / "model.json"
-    try:
-        return tuple(json.loads(file.read_text(encoding="utf-8"))["focus"])
-    except FileNotFoundError:
-        raise EvaluationError(f"{file}: there is no such file; train this model first") from None
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise EvaluationError(f"{file}: expected a JSON object with `focus`, a list of labels; train the model again") from None
+def _health(looks: list[Looked], making: Making) -> Generator[Event, None, dict[str, Examined]]:
+    """What ails each model."""
+    found = {}
+    for at, looked in enumerate(looks):
+        name, page = looked.subject.name, looked.page
+        found[name] = examined(looked.subject, looked.made, looked.sets, (page.figures, page.copies), making)
+        yield Progressed("examining models", at + 1, len(looks), "models")
+        yield Noted(f"{name}: {found[name].diagnosis.verdict}")
+    return found
 
 
-def _real(
-    section: EvaluateSection, name: str, focus: tuple[str, ...], splits: Mapping[str, ImageSet]
-) -> tuple[Pixels, Pixels, int]:
-    """The training and the held-out images of a focus, in an order drawn from the seed, and n."""
-    try:
-        train, *held_out = (splits[split].only(focus).pixels for split in SPLITS)
-    except ValueError as error:
-        raise EvaluationError(f"model {name}: its focus does not fit the data: {error}") from None
-    unseen = np.concatenate(held_out)
-    for pixels, what in ((train, "training"), (unseen, "held-out (validation and test)")):
-        if len(pixels) < FEWEST:
-            labels = f" with a label of its focus ({', '.join(focus)})" if focus else ""
-            raise EvaluationError(
-                f"model {name}: {len(pixels)} {what} images{labels}, and scores need at least {FEWEST}; "
-                "add images, widen the focus, or hold out a larger share in `curate`"
-            )
-    ordered = [
-        pixels[generator_for(section.seed, HELD_OUT, position).permutation(len(pixels))]
-        for pixels, position in ((train, _REFERENCE), (unseen, _UNSEEN))
+def _page(
+    section: EvaluateSection,
+    job: Job,
+    looked: Looked,
+    reason: str,
+    histories: Mapping[str, Path],
+    health: Mapping[str, Examined],
+) -> ModelPage:
+    name = looked.subject.name
+    facts = _facts(section, job, looked, reason)
+    blocks = health[name].blocks() if name in health else ()
+    return replace(looked.page, facts=facts, history=history_of(histories.get(name)), blocks=blocks)
+
+
+def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pixels]) -> Generator[Event, None, Looked]:
+    """One model described, scored, and looked at for copies."""
+    name, whole, training = subject.name, np.concatenate(made), job.data.training.pixels
+    sets = yield from _described(job, subject, made)
+    if sets.n < job.ask.count:
+        yield Noted(f"{name}: scored at n = {sets.n}, the number of real images there are to compare with")
+    yield Progressed(f"scoring {name}", 0, 1, "models")
+    result = scored(section.metrics, sets, section.bootstrap, section.seed)
+    labels = by_label(section.metrics, sets, section.bootstrap, section.seed)
+    main = next((metric for metric in section.metrics if metric.kind == "kernel_distance"), None)
+    settling = course(main, sets, section.seed) if main else []
+    yield Progressed(f"scoring {name}", 1, 1, "models")
+    yield Progressed(f"looking for copies in {name}", 0, len(whole))
+    copies = memorisation(whole, training, np.asarray(job.data.held_out.only(subject.card.focus).pixels))
+    yield Progressed(f"looking for copies in {name}", len(whole), len(whole))
+    figures = result.figures | _shares(copies)
+    yield from (Noted(f"{name}: {why}") for why in result.refused.values())
+    yield from _told(name, figures)
+    pairs = pairs_of(whole, training, copies, section.shown)
+    page = ModelPage(
+        name, subject.card.focus, whole[: section.shown], pairs, figures, copies, result.refused, (), labels, settling
+    )
+    return Looked(section, subject, whole, training, sets, page)
+
+
+def _described(job: Job, subject: Subject, made: list[Pixels]) -> Generator[Event, None, DescribedSets]:
+    n, describer, card = subject.n(job.ask.count), job.describer, subject.card
+    real = {}
+    for what, images in (("training", subject.reference), ("unseen", subject.unseen)):
+        real[what] = yield from describer.described(first(images, n), f"{what} images for {subject.name}")
+    described = []
+    for pixels in made:
+        described.append((yield from describer.described(pixels[:n], f"images of {subject.name}")))
+    names = np.array(job.data.names)
+    return DescribedSets(
+        features=describer.features,
+        reference=real["training"],
+        unseen=real["unseen"],
+        made=tuple(described),
+        reference_labels=names[subject.reference.labels[:n]],
+        unseen_labels=names[subject.unseen.labels[:n]],
+        made_labels=tuple(told_names(card, seed, job.ask.count)[:n] for seed in job.ask.seeds),
+    )
+
+
+def _facts(section: EvaluateSection, job: Job, looked: Looked, reason: str) -> list[tuple[str, str]]:
+    """How it was measured."""
+    ask, card = job.ask, looked.subject.card
+    drawing = card.drawing.model_copy(update={"steps": ask.steps, "guidance": ask.guidance})
+    seeds = f"{ask.seeds[0]}" if len(ask.seeds) == 1 else f"{ask.seeds[0]} to {ask.seeds[-1]}"
+    reference = ", ".join(card.focus) or "all labels"
+    facts = [
+        ("generated", f"{ask.count:,} images" + (f" with each of {len(ask.seeds)} seeds" if len(ask.seeds) > 1 else "")),
+        ("sampler", f"{card.drawing.sampler.kind}, {ask.steps} steps, guidance {ask.guidance:g}"),
+        ("asked of the network", f"{evaluations(drawing)} times an image"),
+        ("seed", seeds),
+        ("reference", f"{looked.sets.n:,} of {len(looked.subject.reference):,} training images ({reference})"),
+        ("real images", f"{looked.sets.n:,} of {len(looked.subject.unseen):,} held-out images"),
+        ("features", section.features.name),
+        ("images seen in training", f"{card.images_seen:,}"),
     ]
-    return ordered[0], ordered[1], min(section.images, len(train), len(unseen))
-
-
-def _generated(
-    section: EvaluateSection, name: str, folder: Path, draw: Generate, train: ImageSet
-) -> Generator[Event, None, Pixels]:
-    """Act one. Raises EvaluationError for images that cannot be scored."""
-    made = yield from draw(folder, None, section.images, section.seed, section.steps, section.guidance, section.batch)
-    expected = (section.images, *train.pixels.shape[1:])
-    if not np.isfinite(made).all():
-        raise EvaluationError(f"model {name}: it generated numbers that are not finite; it has diverged: train it again")
-    if made.dtype != np.uint8 or made.shape != expected:
-        raise EvaluationError(
-            f"model {name}: it generated {made.dtype} {made.shape}, and the data set calls for uint8 {expected}; "
-            "train the model on this data set"
-        )
-    if (made == made[:, :1, :1]).all():
-        raise EvaluationError(f"model {name}: every image it generated is one flat colour; it has diverged: train it again")
-    return made
-
-
-def _subject(name: str, focus: tuple[str, ...], made: Pixels, real: tuple[Pixels, Pixels, int], train: ImageSet) -> Subject:
-    reference, held_out, n = real
-    return Subject(name, focus, made, train.pixels, held_out, Compared(reference[:n], held_out[:n], made[:n]))
-
-
-def _described(section: EvaluateSection, subject: Subject) -> Generator[Event, None, tuple[Described, Described, Described]]:
-    """Act two: features of the reference, of unseen real images and of generated ones."""
-    sets = (subject.compared.reference, subject.compared.unseen, subject.compared.made)
-    described: list[Described] = []
-    total = sum(len(pixels) for pixels in sets)
-    for pixels in sets:
-        described.append(section.features.describe(pixels, section.batch))
-        if not np.isfinite(described[-1]).all():
-            raise EvaluationError(f"model {subject.name}: its images have features that are not finite; none was scored")
-        yield Progressed(f"describing images for {subject.name}", sum(map(len, described)), total)
-    reference, unseen, made = described
-    return reference, unseen, made
-
-
-def _scored(
-    section: EvaluateSection, subject: Subject, described: tuple[Described, Described, Described]
-) -> Generator[Event, None, dict[str, Figure]]:
-    """Act three."""
-    reference, unseen, made = described
-    if len(made) < section.images:
-        yield Noted(f"{subject.name}: scored at n = {len(made)}, the number of real images there are to compare with")
-    figures: dict[str, Figure] = {}
-    for metric in section.metrics:
-        try:
-            estimates = [_estimate(section, metric, reference, queried) for queried in (made, unseen)]
-        except ValueError as error:
-            raise EvaluationError(f"model {subject.name}, metric {metric.kind}: {error}") from None
-        figures[metric.kind] = Figure(len(made), len(unseen), estimates[0], estimates[1], metric.better, metric.meaning)
-    yield from _told(subject.name, figures)
-    return figures
-
-
-def _estimate(section: EvaluateSection, metric: Metric, reference: Described, queried: Described) -> Estimate:
-    chance = generator_for(section.seed, HELD_OUT, _RESAMPLING)
-    interval = metric.interval(reference, queried, section.bootstrap, chance)
-    return _steady(metric.score(reference, queried), *interval)
-
-
-def _steady(*numbers: float) -> Estimate:
-    """Six digits that count: what differs with the number of threads lies far behind them."""
-    return Estimate(*(float(f"{number:.6g}") for number in numbers))
+    return [*facts, ("fewer images", reason)] if reason else facts
 
 
 def _shares(copies: Memorisation) -> dict[str, Figure]:
     def figure(share: Share, held_out: Share, meaning: str) -> Figure:
-        made, floor = (_steady(it.value, *it.interval) for it in (share, held_out))
-        return Figure(share.n, held_out.n, made, floor, "lower", meaning)
+        made, floor = (it.estimate for it in (share, held_out))
+        return Figure(share.n, held_out.n, made, floor, "lower", meaning, features="pixels")
 
     return {
         "copied_share": figure(
@@ -250,18 +243,3 @@ def _told(name: str, figures: Mapping[str, Figure]) -> Iterator[Event]:
     for metric, it in figures.items():
         made, floor = it.made, it.floor
         yield ScoreMeasured(f"{name}/{metric}", made.value, it.n, it.better, made.low, made.high, floor.value)
-
-
-def _write(folder: Path, pages: Sequence[ModelPage], described_by: str) -> None:
-    scores = {
-        page.name: {
-            metric: {**it.made._asdict(), "n": it.n, "floor": it.floor.value, "better": it.better}
-            for metric, it in page.figures.items()
-        }
-        for page in pages
-    }
-    (folder / "scores.json").write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
-    for page in pages:
-        (folder / f"samples_{page.name}.png").write_bytes(png(samples_sheet(page)))
-        (folder / f"neighbours_{page.name}.png").write_bytes(png(pairs_sheet(page)))
-    (folder / "report.html").write_text(report(pages, described_by), encoding="utf-8")

@@ -13,7 +13,7 @@ import numpy as np
 
 from darkroom.augmentation import Augmentation, AugmentSection, Recipe
 from darkroom.evaluation.features import ShrunkPixels
-from darkroom.evaluation.metrics import Estimate, Numbers
+from darkroom.evaluation.figures import Estimate, Numbers
 from darkroom.evaluation.signs import MOST, ROUNDS, Sign
 from darkroom.images import Pixels
 from darkroom.randomness import HELD_OUT, generator_for

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from darkroom.evaluation.features import Described
-from darkroom.evaluation.metrics import Interval, wilson
+from darkroom.evaluation.figures import Estimate, Interval, wilson
 from darkroom.evaluation.nearest import Neighbours, nearest_described, nearest_training
+from darkroom.evaluation.neighbourhoods import Described
 from darkroom.images import Pixels
 
 GAP = 1 / 3  # Yoon et al. 2023; Gu et al. 2023 (arXiv 2310.02664); Bonnaire et al. 2025
@@ -35,6 +35,11 @@ class Share:
     def interval(self) -> Interval:
         """Its 95 % interval (Wilson)."""
         return wilson(self.count, self.n)
+
+    @property
+    def estimate(self) -> Estimate:
+        """Both."""
+        return Estimate(*(float(f"{number:.6g}") for number in (self.value, *self.interval)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.evaluation.features import Described
-from darkroom.evaluation.metrics import Numbers
+from darkroom.evaluation.figures import Numbers
+from darkroom.evaluation.neighbourhoods import Described
 from darkroom.images import Pixels
 
 MOST_SIDE = 32  # larger images are compared at this size: a copy is a copy there as well

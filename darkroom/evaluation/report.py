@@ -1,29 +1,30 @@
-"""The report: one self-contained page with samples, nearest neighbours, scores, and what they say in plain words.
+"""The report: what the figures say in plain words, the figures themselves, samples, nearest neighbours, models side by side."""
 
-No times and no paths: the same scores give the same bytes.
-"""
-
-from base64 import b64encode
-from collections.abc import Sequence
-from dataclasses import dataclass
-from html import escape
-from io import BytesIO
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
 
+from darkroom.evaluation.charts import Line
+from darkroom.evaluation.figures import Estimate, Figure, difference
 from darkroom.evaluation.memorisation import Memorisation, Share
-from darkroom.evaluation.metrics import Estimate, Figure
+from darkroom.evaluation.page import Block, Cell, Chart, Facts, Part, Picture, Table, Words, estimated, number, page
+from darkroom.evaluation.page import png as png  # for those who keep the sheets
+from darkroom.evaluation.scoring import Scored
 from darkroom.images import Pixels, contact_sheet
 
 SCALE = 3  # pictures are stored with each pixel enlarged; browsers shrink them to fit
 COLUMNS = 8
 FRAME = 190  # grey
+BESIDE = 16  # samples of each model where models stand side by side
+
+Course = Sequence[tuple[int, Estimate, Estimate]]  # n, made, floor
 
 
 @dataclass(frozen=True)
 class ModelPage:
-    """What the page tells about one model."""
+    """What the page tells about one model. `blocks` come last: whoever looked further adds them."""
 
     name: str
     focus: tuple[str, ...]  # labels that the model is meant for; empty: all
@@ -31,6 +32,12 @@ class ModelPage:
     pairs: Pixels  # uint8 [p, h, 2 w, 3], generated image and nearest training image side by side, closest first
     figures: dict[str, Figure]
     copies: Memorisation
+    refused: Mapping[str, str] = field(default_factory=dict)
+    facts: Sequence[tuple[str, str]] = ()
+    labels: Mapping[str, Scored] = field(default_factory=dict)
+    course: Course = ()
+    history: Sequence[Line] = ()
+    blocks: Sequence[Block] = ()
 
 
 def pairs_of(made: Pixels, training: Pixels, copies: Memorisation, count: int) -> Pixels:
@@ -50,13 +57,6 @@ def pairs_sheet(page: ModelPage) -> Image.Image:
     return contact_sheet(framed, COLUMNS // 2, SCALE, gap=3)
 
 
-def png(image: Image.Image) -> bytes:
-    """The bytes of a PNG file."""
-    whole = BytesIO()
-    image.save(whole, "PNG", optimize=True)
-    return whole.getvalue()
-
-
 def headlines(page: ModelPage) -> list[str]:
     """What the figures say, in sentences."""
     sentences = []
@@ -69,11 +69,12 @@ def headlines(page: ModelPage) -> list[str]:
         }[distance.reading]
         (value, low, high), floor = distance.made, distance.floor.value
         sentences.append(
-            f"As a set, the images of {page.name} {found}: kernel distance {_number(value)} (95 % interval "
-            f"{_number(low)} to {_number(high)}; real images score {_number(floor)}; n = {distance.n})."
+            f"As a set, the images of {page.name} {found}: kernel distance {number(value)} (95 % interval "
+            f"{number(low)} to {number(high)}; real images score {number(floor)}; n = {distance.n})."
         )
     sentences.append(_copies(page.copies.copied, page.copies.copied_held_out))
-    return sentences
+    worst = _worst_label(page.labels)
+    return [*sentences, worst] if worst else sentences
 
 
 def _copies(copied: Share, held_out: Share) -> str:
@@ -91,85 +92,152 @@ def _copies(copied: Share, held_out: Share) -> str:
     )
 
 
-def report(pages: Sequence[ModelPage], described_by: str) -> str:
-    """The whole page as HTML. `described_by` names the features behind the scores."""
-    body = "".join(_section(page) for page in pages)
+def _worst_label(labels: Mapping[str, Scored]) -> str:
+    """The label that is drawn worst, where its interval lies apart from the best one's."""
+    found = {label: one.figures["kernel_distance"].made for label, one in labels.items() if "kernel_distance" in one.figures}
+    if len(found) < 2:
+        return ""
+    ordered = sorted(found, key=lambda label: found[label].value)
+    best, worst = ordered[0], ordered[-1]
+    if difference(found[worst], found[best])[0] <= 0:
+        return ""
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Evaluation</title><style>{STYLE}</style></head>\n<body><main>\n<h1>Evaluation</h1>\n"
-        f"<p class='quiet'>{escape(EXPLANATION.format(features=described_by))}</p>\n{body}</main></body></html>\n"
+        f"Drawn worst: {worst} (kernel distance {number(found[worst].value)}); best: {best} ({number(found[best].value)}). "
+        "The intervals lie apart."
     )
 
 
-def _section(page: ModelPage) -> str:
-    meant = f"meant for: {', '.join(page.focus)}" if page.focus else "meant for all labels"
-    sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in headlines(page))
-    return (
-        f"<section><h2>{escape(page.name)} <small>{escape(meant)}</small></h2>\n<ul class='verdict'>{sentences}</ul>\n"
-        + _table(page)
-        + _picture(
-            samples_sheet(page),
-            f"Samples of {page.name}",
-            "The first images generated from the fixed seed; not chosen.",
-        )
-        + _picture(
-            pairs_sheet(page),
-            f"Closest pairs of {page.name}",
+def report(pages: Sequence[ModelPage], described_by: str, more: Sequence[Part] = ()) -> str:
+    """The whole page as HTML. `described_by` names the features behind the scores; `more` are further parts of the page."""
+    together = [side_by_side(pages)] if len(pages) > 1 else []
+    return page("Evaluation", EXPLANATION.format(features=described_by), [*together, *(part_of(one) for one in pages), *more])
+
+
+def side_by_side(pages: Sequence[ModelPage]) -> Part:
+    """Models beside each other: their scores, and what each drew from the same noise."""
+    blocks: list[Block] = []
+    alike = len({one.focus for one in pages}) == 1
+    if not alike:
+        meant = "; ".join(f"{one.name}: {', '.join(one.focus) or 'all labels'}" for one in pages)
+        blocks.append(Words([f"Meant for different labels ({meant}), so measured against different images: compare with care."]))
+    blocks.append(_beside_table(pages, alike))
+    for one in pages:
+        sheet = contact_sheet(one.samples[:BESIDE], COLUMNS, SCALE)
+        blocks.append(Picture(one.name, sheet, f"The first images that {one.name} generated from the fixed seed; not chosen."))
+    return Part("Side by side", "", blocks)
+
+
+def _beside_table(pages: Sequence[ModelPage], alike: bool) -> Table:
+    first, *others = pages
+    shared = [name for name in first.figures if all(name in one.figures for one in others)]
+    rows = []
+    for name in shared:
+        figures = [one.figures[name] for one in pages]
+        cells = [Cell(_title(name)), *(estimated(figure.made) for figure in figures), estimated(figures[0].floor)]
+        if alike:
+            cells.append(_compared(pages, name))
+        rows.append(tuple(cells))
+    heads = ["Score", *(one.name for one in pages), f"Real images ({first.name})"] + (["Reading"] if alike else [])
+    caption = "Apart: the 95 % interval of the difference leaves out 0." if alike else ""
+    return Table("", heads, rows, caption, [first.figures[name].name for name in shared])
+
+
+def _compared(pages: Sequence[ModelPage], name: str) -> Cell:
+    """The first against the last."""
+    first, last = pages[0], pages[-1]
+    low, high = difference(last.figures[name].made, first.figures[name].made)
+    if low <= 0 <= high:
+        return Cell("no difference seen", "", "level")
+    better = last if (high < 0) == (first.figures[name].better == "lower") else first
+    return Cell(f"{better.name} is better, apart", "", "")
+
+
+def part_of(one: ModelPage) -> Part:
+    """All about one model."""
+    meant = f"meant for: {', '.join(one.focus)}" if one.focus else "meant for all labels"
+    blocks: list[Block] = [Words([*headlines(one), *one.refused.values()])]
+    if one.facts:
+        blocks.append(Facts(one.facts))
+    blocks += [_scores(one), *_curves(one), _by_label(one)]
+    blocks += [
+        Picture(f"Samples of {one.name}", samples_sheet(one), "The first images generated from the fixed seed; not chosen."),
+        Picture(
+            f"Closest pairs of {one.name}",
+            pairs_sheet(one),
             "Each pair: a generated image (left), the training image nearest to it (right). The closest pairs first.",
+        ),
+        *one.blocks,
+    ]
+    return Part(one.name, meant, blocks)
+
+
+def _scores(one: ModelPage) -> Table:
+    rows = []
+    for name, figure in one.figures.items():
+        n = f"{figure.n:,}" if figure.n == figure.floor_n else f"{figure.n:,} / {figure.floor_n:,}"
+        reading = READINGS[figure.reading] + (f": {figure.beyond}" if figure.reading == "beyond" else "")
+        cells = (Cell(_title(name), figure.meaning), estimated(figure.made), estimated(figure.floor))
+        rows.append((*cells, Cell(n, "", "n"), Cell(figure.better), Cell(reading, "", figure.reading)))
+    return Table("", HEADS, rows, "", [figure.name for figure in one.figures.values()])
+
+
+def _curves(one: ModelPage) -> list[Block]:
+    blocks: list[Block] = []
+    if len(one.course) > 1:
+        ns = [n for n, _, _ in one.course]
+        lines = [
+            Line(name, tone, [(n, it.value) for n, it in zip(ns, found, strict=True)], [(it.low, it.high) for it in found])
+            for name, tone, found in (
+                ("generated images", "made", [made for _, made, _ in one.course]),
+                ("real images", "real", [floor for _, _, floor in one.course]),
+            )
+        ]
+        caption = (
+            "How the figure settles with more images; bands are 95 % intervals. Bands apart: the difference is seen at that n."
         )
-        + "</section>\n"
-    )
+        blocks.append(Chart("Kernel distance by number of images", lines, "images", "kernel distance", caption))
+    if one.history:
+        caption = "Loss over the training: where held-out images part from those trained on, the model learns them by heart."
+        blocks.append(Chart("Training", one.history, "images seen", "loss", caption))
+    return blocks
 
 
-def _table(page: ModelPage) -> str:
-    head = "".join(f'<th scope="col">{name}</th>' for name in HEADS)
-    rows = "".join(_row(name, figure) for name, figure in page.figures.items())
-    return f"<div class='wide' tabindex='0'><table><thead><tr>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>\n"
+def _by_label(one: ModelPage) -> Table:
+    """The labels drawn worst first; few of them, or one, need no table."""
+    if len(one.labels) < 2:
+        return Table("", (), ())
+    kinds = [
+        kind
+        for kind in ("kernel_distance", "cmmd", "precision", "coverage")
+        if any(kind in s.figures for s in one.labels.values())
+    ]
+
+    def place(label: str) -> float:
+        figure = one.labels[label].figures.get("kernel_distance")
+        return -figure.made.value if figure else np.inf
+
+    rows = []
+    for label in sorted(one.labels, key=lambda label: (place(label), label)):
+        scored = one.labels[label]
+        n = next((figure.n for figure in scored.figures.values()), None)
+        cells = [Cell(label or "(none)"), Cell(f"{n:,}", "", "n") if n else Cell("", scored.refused.get("all", ""), "level")]
+        for kind in kinds:
+            figure = scored.figures.get(kind)
+            cells += [estimated(figure.made), estimated(figure.floor)] if figure else [Cell(""), Cell("")]
+        rows.append(tuple(cells))
+    heads = ["Label", "n", *(head for kind in kinds for head in (_title(kind), "Real images"))]
+    return Table("Label by label", heads, rows, "Worst first. Against training images of the same label.")
 
 
-def _row(name: str, figure: Figure) -> str:
-    title = name.replace("_", " ").capitalize()
-    n = f"{figure.n:,}" if figure.n == figure.floor_n else f"{figure.n:,} / {figure.floor_n:,}"
-    cells = (
-        ("n", _estimate(figure.made)),
-        ("n", _estimate(figure.floor)),
-        ("n", n),
-        ("", figure.better),
-        (figure.reading, escape(READINGS[figure.reading])),
-    )
-    rest = "".join(
-        f"<td class='{kind}' data-head='{head}'>{cell}</td>" for head, (kind, cell) in zip(HEADS[1:], cells, strict=True)
-    )
-    return f'<tr><th scope="row">{escape(title)}<small>{escape(figure.meaning)}</small></th>{rest}</tr>\n'
-
-
-def _estimate(it: Estimate) -> str:
-    return f"<span><b>{_number(it.value)}</b> <small>{_number(it.low)} to {_number(it.high)}</small></span>"
-
-
-def _picture(image: Image.Image, title: str, caption: str) -> str:
-    source = b64encode(png(image)).decode("ascii")
-    return (
-        f"<h3>{escape(title)}</h3>\n<figure><img alt='{escape(title)}' width='{image.width}' height='{image.height}' "
-        f"src='data:image/png;base64,{source}'><figcaption>{escape(caption)}</figcaption></figure>\n"
-    )
-
-
-def _number(value: float) -> str:
-    """Three digits that count, without exponents for the sizes that occur: 0.0123, 1.23, 12.3, 1,230."""
-    if value == 0:
-        return "0"
-    digits = max(0, 2 - int(np.floor(np.log10(abs(value)))))
-    shown = f"{round(value, digits):,.{min(digits, 4)}f}"
-    return shown.replace("-", "\N{MINUS SIGN}")
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 HEADS = ("Score", "Generated images", "Real images", "n", "Better", "Reading")
 READINGS = {
     "worse": "worse than real images",
     "level": "no difference from real images seen",
-    "beyond": "beyond what unseen real images score: look for copies, or for little variety",
+    "beyond": "beyond what unseen real images score",
 }
 
 EXPLANATION = (
@@ -178,39 +246,3 @@ EXPLANATION = (
     "95 % intervals. Where no difference is seen, more images could show one. Kernel distance is an unbiased estimate "
     "and may lie below 0."
 )
-
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1e; --quiet: #5f6368; --paper: #fdfdfc; --line: #dcdcd8; --card: #f4f4f1;
-  --worse: #9a3412; --level: #5f6368; --beyond: #6b21a8; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e8e6e3; --quiet: #a3a09b; --paper: #161618; --line: #38383c;
-  --card: #202024; --worse: #fdba74; --level: #a3a09b; --beyond: #d8b4fe; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; }
-main { max-width: 68rem; margin: 0 auto; padding: 2rem 1.25rem 4rem; }
-h1 { font-size: 1.9rem; margin: 0 0 .5rem; letter-spacing: -.01em; }
-h2 { font-size: 1.4rem; margin: 2.5rem 0 .5rem; padding-top: 1.25rem; border-top: 1px solid var(--line); }
-h3 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
-small { font-weight: 400; color: var(--quiet); font-size: .85rem; }
-h2 small { margin-left: .5rem; }
-th small { display: block; max-width: 22rem; line-height: 1.35; }
-.quiet, figcaption { color: var(--quiet); max-width: 46rem; }
-.verdict { padding: .9rem 1.25rem .9rem 2.2rem; margin: 1rem 0 1.5rem; background: var(--card); border-radius: .6rem; }
-.verdict li + li { margin-top: .4rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: .95rem; }
-th, td { text-align: left; vertical-align: top; padding: .55rem .9rem .55rem 0; border-bottom: 1px solid var(--line); }
-thead th { font-size: .82rem; color: var(--quiet); font-weight: 600; white-space: nowrap; }
-td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
-.worse { color: var(--worse); } .level { color: var(--level); } .beyond { color: var(--beyond); }
-figure { margin: 0; }
-img { max-width: 100%; height: auto; border-radius: .4rem; background: #fff; image-rendering: pixelated; }
-figcaption { margin-top: .4rem; font-size: .9rem; }
-@media (max-width: 44rem) {
-  thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
-  tr { display: block; padding: .7rem 0; border-bottom: 1px solid var(--line); }
-  th, td { display: block; border: 0; padding: .1rem 0; }
-  td { display: flex; justify-content: space-between; gap: 1rem; text-align: right; }
-  td::before { content: attr(data-head); color: var(--quiet); font-size: .85rem; text-align: left; }
-}
-"""

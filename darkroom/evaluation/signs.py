@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from darkroom.evaluation.features import Described
-from darkroom.evaluation.metrics import Estimate, Numbers, distances
+from darkroom.evaluation.figures import Estimate, Numbers
+from darkroom.evaluation.neighbourhoods import Described, distances
 from darkroom.images import ImageSet, Pixels, to_model
 from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import device_named, load_model

@@ -101,7 +101,8 @@ def read_card(folder: Path) -> ModelCard:
 def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]:
     """The model in `folder`, ready to draw. Raises ModelError."""
     card = read_card(folder)
-    model = build(card)
+    with torch.random.fork_rng(devices=[]):  # its first weights are random: whoever trains in this process must not notice
+        model = build(card)
     try:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:

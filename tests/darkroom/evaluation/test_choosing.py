@@ -80,9 +80,8 @@ def loaded(**models: Ideal) -> Any:
 def test_the_best_is_found_by_score_and_the_quickest_of_equals_is_named(tmp_path: Path) -> None:
     model, shifted = Ideal(), Ideal(0.5)
     candidates = grid(drawing(steps=1), ["as trained", "worse"], [EULER, HEUN], [1, 12], [1.0])
-    events, found = finished(
-        choose(search(candidates, minutes=1e3, clock=Clock(1.0)), loaded(as_trained=model, worse=shifted), tmp_path)
-    )
+    asked = search(candidates, minutes=1e3, clock=Clock(1.0))
+    events, found = finished(choose(asked, loaded(as_trained=model, worse=shifted), tmp_path))
     assert found.best.candidate.weights == "as trained"
     assert found.best.candidate.drawing.steps == 12
     assert found.best.n == 64

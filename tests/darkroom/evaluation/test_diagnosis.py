@@ -11,9 +11,11 @@ import yaml
 from darkroom.augmentation import AugmentSection, Recipe
 from darkroom.evaluation.diagnosis import Diagnosis, Evidence, diagnose
 from darkroom.evaluation.features import ShrunkPixels
+from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.leaking import leaks
 from darkroom.evaluation.memorisation import memorisation
-from darkroom.evaluation.metrics import Estimate, Figure, KernelDistance, Precision
+from darkroom.evaluation.metrics import KernelDistance, Precision
+from darkroom.evaluation.neighbourhoods import TwoSets
 from darkroom.evaluation.signs import colour, loss_gaps, variety
 from darkroom.images import ImageSet, Pixels, read_split, write_split
 from darkroom.sampling import generate
@@ -55,10 +57,8 @@ def evidence(made: Pixels) -> Evidence:
     real, unseen, drawn = (FEATURES.describe(pixels, 64) for pixels in (REAL[: len(made)], HELD_OUT, made))
     figures = {}
     for metric in (KernelDistance(kind="kernel_distance"), Precision(kind="precision", k=5)):
-        estimates = [
-            Estimate(metric.score(real, one), *metric.interval(real, one, 200, np.random.default_rng(0)))
-            for one in (drawn, unseen)
-        ]
+        chance = np.random.default_rng(0)
+        estimates = [metric.estimate(TwoSets(real, one), 200, chance) for one in (drawn, unseen)]
         figures[metric.kind] = Figure(len(drawn), len(unseen), *estimates, metric.better, metric.meaning)
     return Evidence(
         figures=figures,

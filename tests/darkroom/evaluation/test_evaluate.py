@@ -1,109 +1,46 @@
 """The step as a whole, on images painted here and a generator that stands in for a model."""
 
+import csv
 import json
-from collections.abc import Generator, Sequence
+import random
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from darkroom.evaluation.evaluate import EvaluateSection, EvaluationError, evaluate
+from darkroom.evaluation.evaluate import evaluate
 from darkroom.evaluation.metrics import KernelDistance
-from darkroom.events import Event, Noted, Progressed, ScoreMeasured, followed
-from darkroom.images import ImageSet, Pixels, write_split
+from darkroom.evaluation.subjects import EvaluationError
+from darkroom.events import Noted, Progressed, ScoreMeasured
+from darkroom.images import ImageSet, write_split
+from darkroom.networks.saved import build, save_model
 from darkroom.refs import ScoresRef, digest_of
-from darkroom.sections import SettingsError, validated
-
-SETTINGS: dict[str, Any] = {
-    "images": 24,
-    "steps": 3,
-    "guidance": 1.0,
-    "seed": 5,
-    "batch": 10,
-    "features": {"kind": "pixels", "side": 4},
-    "metrics": [{"kind": "kernel_distance"}, {"kind": "precision", "k": 3}, {"kind": "coverage", "k": 3}],
-    "bootstrap": 100,
-    "shown": 8,
-}
-NAMES = ("moon", "sun")
-
-
-def section(**changes: Any) -> EvaluateSection:
-    return validated(EvaluateSection, {**SETTINGS, **changes}, Path("params.yaml"), "evaluate")
-
-
-def painted(seed: int, labels: Sequence[int]) -> Pixels:
-    """A bright (sun) or dark (moon) gradient with some noise; 8 pixels a side."""
-    chance = np.random.default_rng(seed)
-    ramp = np.linspace(0, 60, 8)[None, :, None, None] * chance.random((len(labels), 1, 1, 3))
-    level = np.where(np.asarray(labels), 150, 20)[:, None, None, None]
-    return (level + ramp + chance.integers(0, 40, (len(labels), 8, 8, 3))).astype(np.uint8)
-
-
-class Painter:
-    """Stands in for `darkroom.sampling.generate`: paints what it is told for each model folder."""
-
-    def __init__(self, **images: NDArray[Any]) -> None:
-        self.images = images
-        self.calls: list[tuple[Any, ...]] = []
-
-    def __call__(
-        self,
-        model_folder: Path,
-        labels: Sequence[int] | None,
-        count: int,
-        seed: int,
-        steps: int,
-        guidance: float,
-        batch: int,
-    ) -> Generator[Event, None, NDArray[np.uint8]]:
-        self.calls.append((model_folder.name, labels, count, seed, steps, guidance, batch))
-        yield Progressed("generating", count, count)
-        return self.images[model_folder.name]
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """A data set of 80 + 16 + 16 images and two model folders, the second meant for suns."""
-    (tmp_path / "data").mkdir()
-    for seed, (split, n) in enumerate({"train": 80, "validation": 16, "test": 16}.items()):
-        labels = [index % 2 for index in range(n)]
-        paths = tuple(f"{split}/{index}.png" for index in range(n))
-        write_split(tmp_path / "data", split, ImageSet(painted(seed, labels), np.array(labels), NAMES, paths))
-    for name, focus in {"base": [], "tuned": ["sun"]}.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "model.json").write_text(json.dumps({"focus": focus}))
-    return tmp_path
-
-
-def good() -> Painter:
-    return Painter(base=painted(10, [0, 1] * 12), tuned=painted(11, [1] * 24))
-
-
-def run(place: Path, painter: Painter, **changes: Any) -> tuple[list[Event], ScoresRef]:
-    models = {"base": place / "base", "tuned": place / "tuned"}
-    step = evaluate(section(**changes), place / "data", models, place / "out", painter)
-    events: list[Event] = []
-    answer = followed(step, events.append)
-    return events, answer
+from darkroom.sections import SettingsError
+from tests.darkroom.evaluation.rig import NAMES, Painter, good, painted, run, section, write_card
+from tests.darkroom.tiny import card, finished, prepare, stirred
 
 
 def test_scores_are_written_told_and_referred_to(place: Path) -> None:
     painter = good()
     events, ref = run(place, painter)
-    assert painter.calls == [("base", None, 24, 5, 3, 1.0, 10), ("tuned", None, 24, 5, 3, 1.0, 10)]
+    assert [call for call in painter.calls if call[2:5] == (24, 5, 3)] == [
+        ("base", None, 24, 5, 3, 1.0, 10),
+        ("tuned", None, 24, 5, 3, 1.0, 10),
+    ]
     written = {file.name for file in (place / "out").iterdir()}
     sheets = {f"{sheet}_{name}.png" for sheet in ("samples", "neighbours") for name in ("base", "tuned")}
-    assert written == {"scores.json", "report.html"} | sheets
+    tables = {f"{table}_{name}.csv" for table in ("labels", "settling") for name in ("base", "tuned")}
+    assert written == {"scores.json", "metrics.json", "report.html"} | sheets | tables
     scores = json.loads((place / "out/scores.json").read_text())
     told = {event.name: event for event in events if isinstance(event, ScoreMeasured)}
     assert ref == ScoresRef(str(place / "out/scores.json"), digest_of(place / "out/scores.json"), 10)
     for model, figures in scores.items():
         assert set(figures) == {"kernel_distance", "precision", "coverage", "copied_share", "too_near_share"}
         for metric, it in figures.items():
-            assert set(it) == {"value", "n", "low", "high", "floor", "better"}
+            assert set(it) == {"value", "n", "low", "high", "floor", "better", "name", "features"}
             event = told.pop(f"{model}/{metric}")
             assert (event.value, event.n, event.low, event.high, event.floor, event.better) == tuple(
                 it[key] for key in ("value", "n", "low", "high", "floor", "better")
@@ -120,16 +57,16 @@ def test_n_is_the_least_of_generated_held_out_and_training_images(place: Path) -
     assert scores["base"]["kernel_distance"]["n"] == 24  # 32 are held out, 24 generated
     assert scores["tuned"]["kernel_distance"]["n"] == 16  # 16 suns are held out
     assert scores["tuned"]["copied_share"]["n"] == 24  # copies are looked for among all that were generated
-    assert [event.text for event in events if isinstance(event, Noted)] == [
-        "tuned: scored at n = 16, the number of real images there are to compare with"
-    ]
+    noted = [event.text for event in events if isinstance(event, Noted)]
+    assert "tuned: scored at n = 16, the number of real images there are to compare with" in noted
+    assert not any(text.startswith("base: scored at n") for text in noted)
 
 
 def test_a_model_is_measured_against_its_focus(place: Path) -> None:
     """Suns are right for `tuned` (meant for suns) and far from right once it is meant for moons."""
     run(place, good())
     right = json.loads((place / "out/scores.json").read_text())["tuned"]["kernel_distance"]
-    (place / "tuned/model.json").write_text(json.dumps({"focus": ["moon"]}))
+    write_card(place / "tuned", ["moon"])
     run(place, good())
     wrong = json.loads((place / "out/scores.json").read_text())["tuned"]["kernel_distance"]
     assert right["high"] < wrong["low"]
@@ -198,26 +135,118 @@ def test_too_few_real_images_are_refused_before_anything_is_generated(place: Pat
 
 
 def test_missing_or_unfit_inputs_say_what_to_do(place: Path) -> None:
-    (place / "tuned/model.json").write_text(json.dumps({"focus": ["star"]}))
+    write_card(place / "tuned", ["star"])
     with pytest.raises(EvaluationError, match="no label star in this data set; it has: moon, sun"):
         run(place, good())
     (place / "tuned/model.json").write_text("[]")
-    with pytest.raises(EvaluationError, match="expected a JSON object with `focus`"):
+    with pytest.raises(EvaluationError, match=r"model\.json: not a model of this version"):
         run(place, good())
     (place / "tuned/model.json").unlink()
-    with pytest.raises(EvaluationError, match=r"tuned.model\.json: there is no such file"):
+    with pytest.raises(EvaluationError, match="tuned: no model here"):
         run(place, good())
     (place / "data/test.json").unlink()
     with pytest.raises(EvaluationError, match=r"test\.json: there is no such file; run the step `curate` first"):
         run(place, good())
 
 
-def test_k_that_does_not_fit_names_model_and_metric(place: Path) -> None:
-    with pytest.raises(EvaluationError, match="base, metric precision: k = 30 nearest neighbours need more than 30"):
-        run(place, good(), metrics=[{"kind": "precision", "k": 30}])
+def test_a_figure_that_would_mean_nothing_is_refused_and_another_offered(place: Path) -> None:
+    events, _ = run(place, good(), metrics=[{"kind": "precision", "k": 30}, {"kind": "frechet_distance"}, {"kind": "vendi"}])
+    scores = json.loads((place / "out/scores.json").read_text())
+    assert set(scores["base"]) == {"vendi", "copied_share", "too_near_share"}
+    noted = " ".join(event.text for event in events if isinstance(event, Noted))
+    assert "precision_pixels_4 is not given at n = 24: it needs at least 31 images" in noted
+    assert "fd_pixels_4 is not given at n = 24: below 5,000 images" in noted
+    assert "kernel_distance means something at this n" in (place / "out/report.html").read_text(encoding="utf-8")
 
 
 def test_a_metric_stands_once() -> None:
     twice = [{"kind": "precision", "k": 3}, {"kind": "precision", "k": 5}]
     with pytest.raises(SettingsError, match="precision stands more often"):
         section(metrics=twice)
+
+
+def test_a_label_has_its_own_figures_where_there_are_enough_images(place: Path) -> None:
+    run(place, Painter(base=painted(10, [0, 1] * 12), tuned=painted(11, [1] * 24)))
+    rows = list(csv.DictReader((place / "out/labels_base.csv").open(encoding="utf-8")))
+    assert [(row["label"], row["n"], row["kernel_distance"]) for row in rows] == [("moon", "", ""), ("sun", "", "")]
+    assert "figures need 20" in (place / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_the_label_that_is_drawn_wrong_is_found(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model draws a moon when it is told a sun: only the sun's own figure shows it clearly."""
+    monkeypatch.setattr("darkroom.evaluation.scoring.FEWEST_OF_LABEL", 8)
+    run(place, Painter(base=painted(10, [0] * 24), tuned=painted(11, [1] * 24)))
+    rows = {row["label"]: row for row in csv.DictReader((place / "out/labels_base.csv").open(encoding="utf-8"))}
+    assert float(rows["sun"]["kernel_distance_low"]) > float(rows["moon"]["kernel_distance_high"])
+    assert "Drawn worst: sun" in (place / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_several_seeds_are_drawn_apart_and_scored_together(place: Path) -> None:
+    painter = good()
+    run(place, painter, seeds=3)
+    assert [call[3] for call in painter.calls if call[0] == "base" and call[2] == 24] == [5, 6, 7]
+    scores = json.loads((place / "out/scores.json").read_text())
+    assert scores["base"]["copied_share"]["n"] == 72
+    assert scores["base"]["kernel_distance"]["n"] == 24
+    assert "5 to 7" in (place / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_held_out_images_that_were_trained_on_are_named_and_left_out(place: Path) -> None:
+    train = painted(0, [index % 2 for index in range(80)])
+    labels = [0, 1] * 8
+    held_out = painted(1, labels)
+    held_out[3], held_out[4] = train[7], train[20]
+    paths = tuple(f"held/{index}.png" for index in range(16))
+    write_split(place / "data", "validation", ImageSet(held_out, np.array(labels), NAMES, paths))
+    events, _ = run(place, good(), images=40)
+    said = [event.text for event in events if isinstance(event, Noted) and "in the training set too" in event.text]
+    assert len(said) == 1
+    assert "2 held-out images" in said[0]
+    assert "held/3.png (= train/7.png), held/4.png (= train/20.png)" in said[0]
+    assert json.loads((place / "out/scores.json").read_text())["base"]["kernel_distance"]["n"] == 24
+    assert "of 30 held-out images" in (place / "out/report.html").read_text(encoding="utf-8")
+
+
+def test_a_model_of_another_image_size_is_refused_before_anything_is_drawn(place: Path) -> None:
+    write_card(place / "tuned", [], image_size=16)
+    painter = good()
+    with pytest.raises(EvaluationError, match="model tuned: it draws images of 16 pixels, and the images of the data set have 8"):
+        run(place, painter)
+    assert painter.calls == []
+
+
+def test_flat_and_equal_images_are_told(place: Path) -> None:
+    some_flat = painted(10, [0, 1] * 12)
+    some_flat[:3] = 7
+    events, _ = run(place, Painter(base=some_flat, tuned=np.repeat(painted(11, [1]), 24, axis=0)))
+    noted = [event.text for event in events if isinstance(event, Noted)]
+    assert "base: 3 of 24 generated images are one flat colour" in noted
+    assert any(text.startswith("tuned: all generated images are the same one") for text in noted)
+
+
+def test_evaluation_does_not_touch_anyone_s_random_stream(tmp_path: Path) -> None:
+    """A real model is loaded and drawn from: a training in this process must go on as if nothing had been."""
+    places = prepare(tmp_path)
+    made = card(focus=())
+    places.out.mkdir()
+    save_model(places.out, stirred(build(made)).state_dict(), made)
+    streams = (torch.get_rng_state(), np.random.get_state()[1], random.getstate())
+    small = section(images=8, metrics=[{"kind": "kernel_distance"}])
+    finished(evaluate(small, places.data, {"base": places.out}, tmp_path / "out"))
+    assert torch.equal(torch.get_rng_state(), streams[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], streams[1])
+    assert random.getstate() == streams[2]
+
+
+def test_cmmd_asks_for_clip() -> None:
+    with pytest.raises(SettingsError, match=r"cmmd is measured in CLIP's features, and features\.kind is pixels"):
+        section(metrics=[{"kind": "cmmd"}])
+
+
+def test_figures_carry_their_honest_name(place: Path) -> None:
+    run(place, good())
+    score = json.loads((place / "out/scores.json").read_text())["base"]["kernel_distance"]
+    assert (score["name"], score["features"]) == ("kd_pixels_4", "pixels_4")
+    assert "kd_pixels_4" in (place / "out/report.html").read_text(encoding="utf-8")
+    plain = json.loads((place / "out/metrics.json").read_text())
+    assert plain["base"]["kernel_distance"] == score["value"]

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from darkroom.evaluation import features
+from darkroom.evaluation import pretrained
 from darkroom.evaluation.features import EfficientNetLite0, Features, FeaturesUnavailable, ShrunkPixels
 from darkroom.images import Pixels
 
@@ -37,7 +37,7 @@ def test_lite0_is_the_trained_network(pixels: Pixels) -> None:
     """Its own last layer, fed with these features, must know a daisy: scaling, weights and pooling are then right."""
     datasets = pytest.importorskip("sklearn.datasets")
     flower = datasets.load_sample_image("flower.jpg")
-    network = features._lite0()
+    network = pretrained.lite0()
     with torch.inference_mode():
         pooled = torch.from_numpy(EfficientNetLite0(kind="efficientnet_lite0", side=224).describe(flower[None], 1))
         best = network._fc(pooled * 20).argmax().item()  # length does not change the order by much: no bias to speak of
@@ -47,21 +47,21 @@ def test_lite0_is_the_trained_network(pixels: Pixels) -> None:
 
 def test_lite0_import_gives_no_warning() -> None:
     """In a fresh process, with warnings as errors: nothing has to be silenced."""
-    program = "from darkroom.evaluation import features; features._lite0()"
+    program = "from darkroom.evaluation import pretrained; pretrained.lite0()"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch, pixels: Pixels) -> None:
-    monkeypatch.setattr(features, "LITE0_CODE", "no_such_package_here")
+    monkeypatch.setattr(pretrained, "LITE0_CODE", "no_such_package_here")
     with pytest.raises(FeaturesUnavailable, match="pip install efficientnet-lite-pytorch"):
         LITE0.describe(pixels, 2)
 
 
 def test_other_weights_are_refused_before_they_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pixels: Pixels) -> None:
     (tmp_path / "models").mkdir()
-    (tmp_path / features.LITE0_FILE).write_bytes(b"something else")
-    monkeypatch.setattr(features, "_installed", lambda package: tmp_path)
+    (tmp_path / pretrained.LITE0_FILE).write_bytes(b"something else")
+    monkeypatch.setattr(pretrained, "installed", lambda package: tmp_path)
     with pytest.raises(FeaturesUnavailable, match="SHA-256 579344248a93"):
         LITE0.describe(pixels, 2)
 

@@ -1,0 +1,202 @@
+"""What an evaluation will take, known before it starts: each act is tried on a few images, and counted up.
+
+A time budget is kept by drawing fewer images, and the reason is told.
+"""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from darkroom.evaluation.describing import Describer
+from darkroom.evaluation.features import raw
+from darkroom.evaluation.generating import Ask, Generate, key_for
+from darkroom.evaluation.metrics import GROUPS, Metric
+from darkroom.evaluation.nearest import nearest_training
+from darkroom.evaluation.scoring import COURSE_ROUNDS, SHARES
+from darkroom.evaluation.subjects import FEWEST, Data, Subject, first
+from darkroom.events import Event, Noted, Progressed, followed
+from darkroom.stage import duration
+
+TRIED = 16  # images described, or looked up in the training set, to see how long one takes
+TRIED_STEPS = 2  # of the sampler
+FIXED = 1.5  # seconds: pictures, tables and the page
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Seconds that things take on this machine, now."""
+
+    loading: float  # a model
+    drawing: dict[str, float]  # an image, by model
+    describing: float  # an image
+    looking_up: float  # an image, among all training images
+    operation: float  # of double precision, in a product of matrices
+
+
+@dataclass(frozen=True)
+class Act:
+    """A part of the work, named as its progress is, and the seconds it will take."""
+
+    doing: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that the cost of an evaluation follows from."""
+
+    data: Data
+    subjects: tuple[Subject, ...]
+    ask: Ask
+    metrics: tuple[Metric, ...]
+    rounds: int
+    describer: Describer
+    draw: Generate
+
+    def with_images(self, count: int) -> "Job":
+        """The same with another number of images."""
+        return replace(self, ask=replace(self.ask, count=count))
+
+    def to_draw(self, subject: Subject) -> int:
+        """Images that are not kept already."""
+        kept = self.describer.kept
+        return self.ask.count * sum(not kept.holds(key_for(subject, self.ask, seed)) for seed in self.ask.seeds)
+
+
+def measured(job: Job) -> Rates:
+    """Try each act on a few images; where all images are kept already, nothing is drawn."""
+    drawing, loading = {}, 0.0
+    for subject in job.subjects:
+        drawing[subject.name] = 0.0
+        if job.to_draw(subject):
+            loading, drawing[subject.name] = _tried(job, subject)
+    some = first(job.subjects[0].reference, TRIED)
+    raw(job.describer.network, some[:2], job.describer.batch)  # the first call of a network takes longer
+    describing = _seconds(lambda: raw(job.describer.network, some, job.describer.batch)) / len(some)
+    looking_up = _seconds(lambda: nearest_training(some, job.data.training.pixels)) / len(some)
+    return Rates(loading, drawing, describing, looking_up, _operation())
+
+
+def _tried(job: Job, subject: Subject) -> tuple[float, float]:
+    """Seconds to load a model, and to draw an image of a full batch: each step asks the network alike, so a few of them do."""
+    ask, batch = job.ask, min(job.ask.batch, job.ask.count)
+    steps = min(TRIED_STEPS, ask.steps)
+
+    def act(count: int, steps: int) -> float:
+        return _seconds(lambda: followed(job.draw(subject.folder, None, count, ask.seeds[0], steps, ask.guidance, ask.batch)))
+
+    loading = act(1, 1)
+    some = max(act(batch, steps) - loading, 1e-6)
+    return loading, some / batch * ask.steps / steps
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def _operation() -> float:
+    """Seconds for a multiplication and an addition in a product of matrices."""
+    square = np.ones((768, 768))
+    return min(_seconds(lambda: square @ square) for _ in range(3)) / 768**3
+
+
+def acts(job: Job, rates: Rates) -> list[Act]:
+    """What there is to do, in order, with the seconds that it will take."""
+    found = [
+        Act(f"drawing from {subject.folder.name}", rates.loading + job.to_draw(subject) * rates.drawing[subject.name])
+        for subject in job.subjects
+        if job.to_draw(subject)
+    ]
+    for subject in job.subjects:
+        n = subject.n(job.ask.count)
+        for images, what in ((subject.reference, "training"), (subject.unseen, "unseen")):
+            missing = job.describer.missing(first(images, n))
+            found.append(Act(f"describing {what} images for {subject.name}", missing * rates.describing))
+        made = len(job.ask.seeds) * n if job.to_draw(subject) else 0
+        found.append(Act(f"describing images of {subject.name}", made * rates.describing))
+        found.append(Act(f"scoring {subject.name}", _scoring(job, n, rates)))
+        looked_up = len(job.ask.seeds) * job.ask.count + len(subject.unseen)
+        found.append(Act(f"looking for copies in {subject.name}", looked_up * rates.looking_up))
+    return [*found, Act("writing the report", FIXED)]
+
+
+def _scoring(job: Job, n: int, rates: Rates) -> float:
+    """Seconds: multiplications and additions counted, for made images of each seed and for unseen ones."""
+    width = 1280  # numbers in a description, about
+    rounds = job.rounds + sum(share**2 for share in SHARES) * COURSE_ROUNDS
+    kernel = 3 * n * n * (width + rounds)
+    near = 4 * n * n * width
+    moments, solved = n * width**2, 6 * width**3
+    each = {
+        "kernel_distance": kernel,
+        "cmmd": kernel,
+        "frechet_distance": 2 * moments + (GROUPS + 1) * solved,
+        "frechet_infinite": 2 * moments + (GROUPS + 1) * (GROUPS // 2 + 1) * solved,
+        "vendi": GROUPS * (n * min(n, width) * width + 4 * min(n, width) ** 3),
+    }
+    counted = sum(each.get(metric.kind, 0) for metric in job.metrics if n >= metric.fewest)
+    counted += near * len({getattr(metric, "k", None) for metric in job.metrics} - {None})
+    return 2 * counted * (1 + len(job.ask.seeds)) * rates.operation
+
+
+def fitted(job: Job, minutes: float) -> Generator[Event, None, tuple[Job, list[Act], str]]:
+    """The job, with as many images as fit into `minutes`; what there is to do; and the reason where images were given up.
+
+    Says how long it will take.
+    """
+    yield Noted("trying each act on a few images, to know what this evaluation will take")
+    rates = measured(job)
+    chosen, plan = job, acts(job, rates)
+    while _total(plan) > 60 * minutes and chosen.ask.count > FEWEST:
+        chosen = job.with_images(max(FEWEST, int(chosen.ask.count * 0.95)))
+        plan = acts(chosen, rates)
+    reason = ""
+    if chosen.ask.count < job.ask.count:
+        reason = (
+            f"{chosen.ask.count} images are drawn with each model instead of {job.ask.count}: {job.ask.count} would take about "
+            f"{duration(_total(acts(job, rates)))}, and evaluate.minutes allows {duration(60 * minutes)}"
+        )
+        yield Noted(reason)
+    yield Noted(f"this will take about {duration(_total(plan))}: {_parts(plan)}")
+    return chosen, plan, reason
+
+
+def _total(plan: Sequence[Act]) -> float:
+    return sum(act.seconds for act in plan)
+
+
+def _parts(plan: Sequence[Act]) -> str:
+    """Seconds by the first word of what is done."""
+    by: dict[str, float] = {}
+    for act in plan:
+        word = act.doing.split()[0]
+        by[word] = by.get(word, 0.0) + act.seconds
+    return ", ".join(f"{word} {duration(seconds)}" for word, seconds in by.items() if seconds >= 0.5)
+
+
+def paced(events: Generator[Event, None, Answer], plan: Sequence[Act]) -> Generator[Event, None, Answer]:
+    """The same events; progress with its rate, and with the time left: of this act as it goes, of later ones as planned."""
+    later = {act.doing: _total(plan[at + 1 :]) for at, act in enumerate(plan)}
+    begun: dict[str, float] = {}
+    started = last = time.perf_counter()
+    while True:
+        try:
+            event: Event = next(events)
+        except StopIteration as end:
+            yield Noted(f"took {duration(time.perf_counter() - started)}; {duration(_total(plan))} were expected")
+            answer: Answer = end.value
+            return answer
+        now = time.perf_counter()
+        if isinstance(event, Progressed):
+            begun.setdefault(event.doing, now if event.done == 0 else last)
+            if event.done > 0:
+                rate = event.done / max(now - begun[event.doing], 1e-9)
+                event = replace(event, per_second=rate, left=(event.total - event.done) / rate + later.get(event.doing, 0.0))
+        last = now
+        yield event

@@ -1,0 +1,89 @@
+"""Act one: images drawn from a model, kept by all that they follow from. To score them in another way draws nothing."""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from darkroom.evaluation.keeping import Kept, code_of, key_of
+from darkroom.evaluation.subjects import Subject, check_drawn
+from darkroom.events import Event
+from darkroom.images import Pixels
+from darkroom.networks.saved import ModelCard
+from darkroom.refs import digest_of
+from darkroom.sampling import labels_for
+
+# What drawing can import (a test compares): images belong to this code, too.
+CODE = (
+    "__init__.py",
+    "events.py",
+    "images.py",
+    "networks",
+    "noise.py",
+    "randomness.py",
+    "refs.py",
+    "samplers.py",
+    "sampling.py",
+    "sections.py",
+)
+
+
+class Generate(Protocol):
+    """Draws images from a model folder: `darkroom.sampling.generate` or a stand-in. Returns uint8 [count, h, w, 3]."""
+
+    def __call__(
+        self,
+        model_folder: Path,
+        labels: Sequence[int] | None,
+        count: int,
+        seed: int,
+        steps: int,
+        guidance: float,
+        batch: int,
+    ) -> Generator[Event, None, NDArray[Any]]:
+        """Draw `count` images."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ask:
+    """How images are drawn: `count` for each of `seeds`."""
+
+    count: int
+    seeds: tuple[int, ...]
+    steps: int
+    guidance: float
+    batch: int
+
+
+def key_for(subject: Subject, ask: Ask, seed: int) -> str:
+    """The name under which the images of one seed are kept."""
+    facts = {
+        "model": digest_of(subject.folder),
+        "code": code_of(*CODE),
+        "seed": seed,
+        **{name: getattr(ask, name) for name in ("count", "steps", "guidance", "batch")},
+    }
+    return key_of("drawn", facts)
+
+
+def drawn(subject: Subject, ask: Ask, kept: Kept, draw: Generate) -> Generator[Event, None, list[Pixels]]:
+    """Images of each seed, labels in the proportions trained on. Raises EvaluationError for images that cannot be scored."""
+    found: list[Pixels] = []
+    for seed in ask.seeds:
+
+        def make(seed: int = seed) -> Generator[Event, None, NDArray[Any]]:
+            return draw(subject.folder, None, ask.count, seed, ask.steps, ask.guidance, ask.batch)
+
+        made = yield from kept.got(key_for(subject, ask, seed), f"images of {subject.name}", make)
+        yield from check_drawn(subject.name, made, (ask.count, subject.card.image_size, subject.card.image_size, 3))
+        found.append(made)
+    return found
+
+
+def told_names(card: ModelCard, seed: int, count: int) -> NDArray[np.str_]:
+    """The label that each drawn image was told. [count]"""
+    return np.array([card.labels[label] for label in labels_for(card, seed, count)])
