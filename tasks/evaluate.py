@@ -49,8 +49,9 @@ def _page(scores: dict[str, dict[str, dict[str, float]]]) -> str:
     rows = ["| model | score | value | interval | real against real | n | better |", "|---|---|---|---|---|---|---|"]
     for model, figures in scores.items():
         rows += [
-            f"| {model} | {name} | {one['value']:.4g} | {one['low']:.4g} to {one['high']:.4g} | {one['floor']:.4g} "
-            f"| {one['n']} | {one['better']} |"
+            f"| {model} | {one['name'] or name} | {one['value']:.4g} | {one['low']:.4g} to {one['high']:.4g} "
+            f"| {one['floor']:.4g} | {one['n']} | {one['better']} |"
             for name, one in figures.items()
         ]
-    return "\n".join(rows)
+    whole = "\nThe whole report: `reports/evaluate/report.html`, also in the MLflow run of this step."
+    return "\n".join([*rows, whole])

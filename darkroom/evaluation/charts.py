@@ -7,7 +7,7 @@ from math import floor, log10
 
 WIDTH, HEIGHT = 640, 260
 LEFT, RIGHT, TOP, BOTTOM = 58, 16, 12, 34
-TICKS = 4
+TICKS = 5
 
 
 @dataclass(frozen=True)

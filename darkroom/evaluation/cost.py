@@ -33,6 +33,7 @@ class Rates:
     loading: float  # a model
     drawing: dict[str, float]  # an image, by model
     describing: float  # an image
+    reading: float  # all training images, to look others up among them
     looking_up: float  # an image, among all training images
     operation: float  # of double precision, in a product of matrices
 
@@ -66,6 +67,13 @@ class Job:
         kept = self.describer.kept
         return self.ask.count * sum(not kept.holds(key_for(subject, self.ask, seed)) for seed in self.ask.seeds)
 
+    def all_described(self) -> bool:
+        """Whether no image is new to the features."""
+        if any(self.to_draw(subject) for subject in self.subjects):
+            return False
+        real = [first(images, one.n(self.ask.count)) for one in self.subjects for images in (one.reference, one.unseen)]
+        return not any(self.describer.missing(pixels) for pixels in real)
+
 
 def measured(job: Job) -> Rates:
     """Try each act on a few images; where all images are kept already, nothing is drawn."""
@@ -74,11 +82,22 @@ def measured(job: Job) -> Rates:
         drawing[subject.name] = 0.0
         if job.to_draw(subject):
             loading, drawing[subject.name] = _tried(job, subject)
-    some = first(job.subjects[0].reference, TRIED)
-    raw(job.describer.network, some[:2], job.describer.batch)  # the first call of a network takes longer
-    describing = _seconds(lambda: raw(job.describer.network, some, job.describer.batch)) / len(some)
-    looking_up = _seconds(lambda: nearest_training(some, job.data.training.pixels)) / len(some)
-    return Rates(loading, drawing, describing, looking_up, _operation())
+    some, describing = first(job.subjects[0].reference, TRIED), 0.0
+    if not job.all_described():
+        raw(job.describer.network, some[:2], job.describer.batch)  # the first call of a network takes longer
+        describing = _seconds(lambda: raw(job.describer.network, some, job.describer.batch)) / len(some)
+    reading, looking_up = _looking(job)
+    return Rates(loading, drawing, describing, reading, looking_up, _operation())
+
+
+def _looking(job: Job) -> tuple[float, float]:
+    """Seconds to read the training images, and to look one image up among them: the line through a few and more."""
+    few, more = (first(job.subjects[0].reference, count) for count in (TRIED // 4, 4 * TRIED))
+    nearest_training(few, job.data.training.pixels)  # the first time reads them from the disk
+    short = _seconds(lambda: nearest_training(few, job.data.training.pixels))
+    long = _seconds(lambda: nearest_training(more, job.data.training.pixels))
+    each = max(long - short, 0.0) / max(len(more) - len(few), 1)
+    return max(short - each * len(few), 0.0), each
 
 
 def _tried(job: Job, subject: Subject) -> tuple[float, float]:
@@ -114,15 +133,16 @@ def acts(job: Job, rates: Rates) -> list[Act]:
         if job.to_draw(subject)
     ]
     for subject in job.subjects:
-        n = subject.n(job.ask.count)
+        n, new = subject.n(job.ask.count), job.to_draw(subject)
         for images, what in ((subject.reference, "training"), (subject.unseen, "unseen")):
             missing = job.describer.missing(first(images, n))
+            new += missing
             found.append(Act(f"describing {what} images for {subject.name}", missing * rates.describing))
-        made = len(job.ask.seeds) * n if job.to_draw(subject) else 0
+        made = len(job.ask.seeds) * n if new else 0
         found.append(Act(f"describing images of {subject.name}", made * rates.describing))
         found.append(Act(f"scoring {subject.name}", _scoring(job, n, rates)))
         looked_up = len(job.ask.seeds) * job.ask.count + len(subject.unseen)
-        found.append(Act(f"looking for copies in {subject.name}", looked_up * rates.looking_up))
+        found.append(Act(f"looking for copies in {subject.name}", looked_up * rates.looking_up + 2 * rates.reading))
     return [*found, Act("writing the report", FIXED)]
 
 

@@ -70,7 +70,14 @@ class Chart:
     caption: str
 
 
-Block = Words | Facts | Table | Picture | Chart
+@dataclass(frozen=True)
+class Beside:
+    """Pictures next to each other, where the page is wide enough."""
+
+    pictures: Sequence[Picture]
+
+
+Block = Words | Facts | Table | Picture | Beside | Chart
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,8 @@ def _block(block: Block) -> str:
             return _table(block)
         case Picture():
             return _picture(block)
+        case Beside(pictures):
+            return f"<div class='beside'>{''.join(f'<div>{_picture(one)}</div>' for one in pictures)}</div>\n"
         case Chart():
             drawn = chart(block.title, block.lines, block.x, block.y)
             inside = f"<figure>{drawn}{_caption(block.caption)}</figure>\n"
@@ -216,7 +225,7 @@ svg circle { fill: currentColor; } svg .band { fill: currentColor; opacity: .14;
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; margin: .4rem 0; padding: 0; font-size: .88rem; }
 .legend li::before { content: ""; display: inline-block; width: 1.1em; height: .22em; background: currentColor;
   margin-right: .45em; vertical-align: middle; border-radius: 1em; }
-.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(16rem, 1fr)); gap: 1rem 1.5rem; }
+.beside { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1rem 1.5rem; }
 table { border-collapse: collapse; width: 100%; font-size: .95rem; }
 th, td { text-align: left; vertical-align: top; padding: .55rem .9rem .55rem 0; border-bottom: 1px solid var(--line); }
 thead th { font-size: .82rem; color: var(--quiet); font-weight: 600; white-space: nowrap; }

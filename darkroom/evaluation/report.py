@@ -9,7 +9,7 @@ from PIL import Image
 from darkroom.evaluation.charts import Line
 from darkroom.evaluation.figures import Estimate, Figure, difference
 from darkroom.evaluation.memorisation import Memorisation, Share
-from darkroom.evaluation.page import Block, Cell, Chart, Facts, Part, Picture, Table, Words, estimated, number, page
+from darkroom.evaluation.page import Beside, Block, Cell, Chart, Facts, Part, Picture, Table, Words, estimated, number, page
 from darkroom.evaluation.page import png as png  # for those who keep the sheets
 from darkroom.evaluation.scoring import Scored
 from darkroom.images import Pixels, contact_sheet
@@ -103,7 +103,7 @@ def _worst_label(labels: Mapping[str, Scored]) -> str:
         return ""
     return (
         f"Drawn worst: {worst} (kernel distance {number(found[worst].value)}); best: {best} ({number(found[best].value)}). "
-        "The intervals lie apart."
+        "The interval of the difference leaves out 0."
     )
 
 
@@ -121,9 +121,9 @@ def side_by_side(pages: Sequence[ModelPage]) -> Part:
         meant = "; ".join(f"{one.name}: {', '.join(one.focus) or 'all labels'}" for one in pages)
         blocks.append(Words([f"Meant for different labels ({meant}), so measured against different images: compare with care."]))
     blocks.append(_beside_table(pages, alike))
-    for one in pages:
-        sheet = contact_sheet(one.samples[:BESIDE], COLUMNS, SCALE)
-        blocks.append(Picture(one.name, sheet, f"The first images that {one.name} generated from the fixed seed; not chosen."))
+    drawn = "The first images generated from the fixed seed; not chosen."
+    sheets = [Picture(one.name, contact_sheet(one.samples[:BESIDE], COLUMNS, SCALE), drawn) for one in pages]
+    blocks.append(Beside(sheets))
     return Part("Side by side", "", blocks)
 
 
@@ -206,11 +206,7 @@ def _by_label(one: ModelPage) -> Table:
     """The labels drawn worst first; few of them, or one, need no table."""
     if len(one.labels) < 2:
         return Table("", (), ())
-    kinds = [
-        kind
-        for kind in ("kernel_distance", "cmmd", "precision", "coverage")
-        if any(kind in s.figures for s in one.labels.values())
-    ]
+    kinds = [kind for kind in ("kernel_distance", "cmmd", "coverage") if any(kind in s.figures for s in one.labels.values())]
 
     def place(label: str) -> float:
         figure = one.labels[label].figures.get("kernel_distance")
@@ -225,7 +221,7 @@ def _by_label(one: ModelPage) -> Table:
             figure = scored.figures.get(kind)
             cells += [estimated(figure.made), estimated(figure.floor)] if figure else [Cell(""), Cell("")]
         rows.append(tuple(cells))
-    heads = ["Label", "n", *(head for kind in kinds for head in (_title(kind), "Real images"))]
+    heads = ["Label", "n", *(head for kind in kinds for head in (_title(kind), f"Real images: {_title(kind).lower()}"))]
     return Table("Label by label", heads, rows, "Worst first. Against training images of the same label.")
 
 

@@ -15,7 +15,7 @@ from darkroom.evaluation.subjects import read_data, subjects_of
 from darkroom.events import Event, Noted, Progressed, followed
 from tests.darkroom.evaluation.rig import Painter, good, run, section
 
-RATES = Rates(loading=1.0, drawing={"base": 2.0, "tuned": 2.0}, describing=0.1, looking_up=0.01, operation=0.0)
+RATES = Rates(loading=1.0, drawing={"base": 2.0, "tuned": 2.0}, describing=0.1, reading=0.5, looking_up=0.01, operation=0.0)
 
 
 def job_of(place: Path, painter: Painter, keep: Path | None = None) -> Job:
@@ -30,7 +30,7 @@ def test_acts_are_counted_up(place: Path) -> None:
     seconds = {act.doing: act.seconds for act in acts(job, RATES)}
     assert seconds["drawing from base"] == pytest.approx(1 + 24 * 2)
     assert seconds["describing images of tuned"] == pytest.approx(16 * 0.1)  # n is 16: so many suns are held out
-    assert seconds["looking for copies in base"] == pytest.approx((24 + 32) * 0.01)
+    assert seconds["looking for copies in base"] == pytest.approx(2 * 0.5 + (24 + 32) * 0.01)
     twice = replace(job, ask=replace(job.ask, seeds=(5, 6)))
     assert {act.doing: act.seconds for act in acts(twice, RATES)}["drawing from base"] == pytest.approx(1 + 48 * 2)
 

@@ -198,7 +198,7 @@ def test_held_out_images_that_were_trained_on_are_named_and_left_out(place: Path
     held_out[3], held_out[4] = train[7], train[20]
     paths = tuple(f"held/{index}.png" for index in range(16))
     write_split(place / "data", "validation", ImageSet(held_out, np.array(labels), NAMES, paths))
-    events, _ = run(place, good(), images=40)
+    events, _ = run(place, good())
     said = [event.text for event in events if isinstance(event, Noted) and "in the training set too" in event.text]
     assert len(said) == 1
     assert "2 held-out images" in said[0]

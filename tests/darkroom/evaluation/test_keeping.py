@@ -90,7 +90,7 @@ def test_images_belong_to_all_code_that_draws_them() -> None:
     """A change in any file that drawing can import makes kept images worthless: the list is the import tree."""
     graph = grimp.build_graph("darkroom", cache_dir=None)
     reached = graph.find_upstream_modules("darkroom.sampling") | {"darkroom.sampling"}
-    parts = {name.split(".")[1] if "." in name else "__init__" for name in reached}
+    parts = {name.split(".")[1] for name in reached}
     assert {name.removesuffix(".py") for name in generating.CODE} == parts
     assert code_of("noise.py") != code_of("samplers.py") != code_of("networks")
 

@@ -149,7 +149,8 @@ def test_curve_points_lie_where_their_numbers_say() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"), [(0, 10, [0, 2.5, 5, 7.5, 10]), (-3, 9, [0, 5]), (0.1, 0.5, [0.1, 0.2, 0.3, 0.4, 0.5])]
+    ("low", "high", "expected"),
+    [(0, 10, [0, 2, 4, 6, 8, 10]), (-3, 9, [-2.5, 0, 2.5, 5, 7.5]), (0.1, 0.5, [0.1, 0.2, 0.3, 0.4, 0.5])],
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(expected)
