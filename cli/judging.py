@@ -1,16 +1,19 @@
-"""What the words that judge models and images do: compare, trace."""
+"""What the words that judge models and images do: diagnose, compare, trace."""
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from adapters import lineage, mlflow_registry, workspace
 from cli.run import say
 from cli.train import shown
 
 CURATED = Path("data/curated")
+DIAGNOSIS = Path("reports/evaluate/diagnosis.json")
 COMPARED = Path(".darkroom/compared")
 PAIRS = 24
 
@@ -32,9 +35,29 @@ def model_named(found: Path, name: str, wanted: str) -> Path:
     return mlflow_registry.model_folder(found, mlflow_registry.version_named(found, name, wanted))
 
 
+def diagnose(given: argparse.Namespace) -> int:
+    """Say what the last evaluation found, and change the settings where asked."""
+    from darkroom.evaluation.examining import told
+
+    found = workspace.opened(given.workspace or Path.cwd())
+    file = found / DIAGNOSIS
+    if not file.exists():
+        raise FileNotFoundError(f"{file}: there is no such file; `darkroom run` evaluates the models")
+    findings = json.loads(file.read_text(encoding="utf-8"))
+    if given.model is not None and given.model not in findings:
+        raise LookupError(f"`{given.model}` was not evaluated; there are: {', '.join(findings)}")
+    say(told({name: one for name, one in findings.items() if given.model in (None, name)}))
+    if given.apply:
+        if given.model is None:
+            raise ValueError("--apply changes the settings for one model; say which: darkroom diagnose tuned --apply")
+        changed = workspace.change_params(found, yaml.safe_load(findings[given.model]["snippet"]) or {})
+        say(f"params.yaml: {', '.join(changed) or 'nothing to change'}; `darkroom run` computes what that calls for")
+    return 0
+
+
 def compare(given: argparse.Namespace) -> int:
     """Draw from both, score both, say who is better and how sure that is."""
-    from darkroom.evaluation.comparing import SURE, Terms
+    from darkroom.evaluation.comparing import SURE, Terms, page_of
     from darkroom.evaluation.comparing import compare as compared
 
     found, settings = opened(given.workspace)
@@ -53,7 +76,10 @@ def compare(given: argparse.Namespace) -> int:
     say(f"({given.first} less {given.second}; a difference is called one from a probability of {SURE:g} on)")
     out = given.out or found / COMPARED
     out.mkdir(parents=True, exist_ok=True)
-    result.sheet(PAIRS, max(1, 96 // result.made[0].shape[1])).save(out / "pairs.png")
+    scale = max(1, 96 // result.made[0].shape[1])
+    result.sheet(PAIRS, scale).save(out / "pairs.png")
+    (out / "compare.html").write_text(page_of(result, (given.first, given.second), scale), encoding="utf-8")
+    say(f"page        {out / 'compare.html'}")
     say(f"pairs       {out / 'pairs.png'} (left: {given.first}, right: {given.second})")
     return 0
 

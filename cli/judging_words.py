@@ -1,4 +1,4 @@
-"""The words that judge models and images: compare, choose, trace."""
+"""The words that judge models and images: diagnose, compare, choose, trace."""
 
 import argparse
 from pathlib import Path
@@ -10,9 +10,29 @@ MODEL = "a version (number or alias), `base` or `tuned` of the workspace, or a m
 
 def add_words(words: Words) -> None:
     """Declare them."""
+    _diagnose(words)
     _compare(words)
     _choose(words)
     _trace(words)
+
+
+def _diagnose(words: Words) -> None:
+    made = word(
+        words,
+        "diagnose",
+        "what ails the models of a workspace, by its last evaluation, and what to change",
+        "darkroom diagnose\n  darkroom diagnose tuned --apply",
+    )
+    made.add_argument("model", nargs="?", metavar="MODEL", help="`base` or `tuned` (default: both)")
+    made.add_argument("--apply", action="store_true", help="write the change into params.yaml; needs MODEL")
+    workspace_option(made)
+
+    def act(given: argparse.Namespace) -> int:
+        from cli import judging
+
+        return judging.diagnose(given)
+
+    made.set_defaults(act=act)
 
 
 def _compare(words: Words) -> None:

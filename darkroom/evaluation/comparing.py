@@ -19,6 +19,7 @@ from darkroom.evaluation.generating import Generate
 from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.metrics import Coverage, KernelDistance, Precision
 from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets
+from darkroom.evaluation.page import Cell, Part, Picture, Table, estimated, number, page
 from darkroom.events import Event, Progressed
 from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
 from darkroom.networks.saved import ModelCard, read_card
@@ -72,6 +73,26 @@ class Comparison:
         pairs = np.concatenate([made[:count] for made in self.made], axis=2)
         framed = np.pad(pairs, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=FRAME)
         return contact_sheet(framed, COLUMNS, scale, gap=3)
+
+
+def page_of(comparison: Comparison, names: tuple[str, str], scale: int) -> str:
+    """The comparison as one self-contained page."""
+    first, second = names
+    heads = ("Score", first, second, f"{first} less {second}", f"P({first} is better)", "Reading")
+    rows = []
+    for one in comparison.contests:
+        words = {"first": f"{first} is better", "second": f"{second} is better", "neither": "no difference seen"}[one.winner]
+        cells = (Cell(one.metric.replace("_", " ").capitalize(), one.meaning), Cell(number(one.first)), Cell(number(one.second)))
+        tone = "level" if one.winner == "neither" else ""
+        rows.append((*cells, estimated(one.difference), Cell(f"{one.first_better:.3f}", one.better, "n"), Cell(words, "", tone)))
+    lead = (
+        f"{comparison.n:,} images of each, the same labels from the same noise ({', '.join(comparison.labels)}), against "
+        f"{comparison.reference:,} training images. Each resampling takes the same images of both. A difference is called one "
+        f"from a probability of {SURE:g} on, either way."
+    )
+    caption = f"Each pair comes from the same noise: {first} left, {second} right. The first ones; not chosen."
+    blocks = [Table("", heads, rows), Picture("Pairs", comparison.sheet(4 * COLUMNS, scale), caption)]
+    return page(f"{first} and {second} compared", lead, [Part("Scores", "", blocks)])
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from darkroom.images import Pixels
 from darkroom.randomness import HELD_OUT, generator_for
 
 SIDE = 16  # pixels a side at which augmentations are looked for
+EXPLAINED = 0.5  # least share of the squared distance from plain images that the mixture has to explain
 _LEAK = 20  # position in the stream of random numbers
 
 
@@ -33,7 +34,8 @@ class _Part:
 def leaks(recipe: Recipe, real: Pixels, unseen: Pixels, made: Pixels, seed: int) -> dict[str, Sign]:
     """By augmentation: the share of generated images that look like augmented real ones; uint8 [.., s, s, 3] each.
 
-    An augmentation that changes nothing that can be seen in these images is left out, as mirroring of symmetric things.
+    An augmentation that changes nothing that can be seen in these images is left out, as mirroring of symmetric things. Empty
+    where no mixture comes near the generated images: they differ from real ones in another way.
     """
     kinds = [item for item in recipe.section.transforms if item.probability > 0]
     half = min(MOST, len(real) // 2)
@@ -49,6 +51,8 @@ def leaks(recipe: Recipe, real: Pixels, unseen: Pixels, made: Pixels, seed: int)
     gram, of_made, of_unseen = _from_plain(means, len(ways))
     seen = np.quantile(gram[1:].diagonal(0, 1, 2), 0.025, axis=0) > 0
     shares = [np.array([_fitted(gram[0], one) for one in targets]) for targets in (of_made, of_unseen)]
+    if _explained(means[0], gram[0], of_made[0], shares[0][0]) < EXPLAINED:
+        return {}
     return {item.kind: Sign(*(_estimate(share[:, way]) for share in shares)) for way, item in enumerate(kinds) if seen[way]}
 
 
@@ -112,6 +116,13 @@ def _from_plain(means: Numbers, ways: int) -> tuple[Numbers, Numbers, Numbers]:
     held = means[:1, 1 : ways + 1, :1] - means[:1, :1, :1]
     drawn = [means[:, 1 : ways + 1, at] - means[:, :1, at] for at in (ways + 1, ways + 2)]
     return apart[:, :ways, :ways], drawn[0] - held[..., 0], drawn[1] - held[..., 0]
+
+
+def _explained(means: Numbers, gram: Numbers, target: Numbers, share: Numbers) -> float:
+    """By how much the mixture is nearer to the generated images than the plain ones are. [sets, sets], [ways] ... -> share"""
+    made = len(target) + 1
+    apart = float(means[made, made] - 2 * means[0, made] + means[0, 0])
+    return float(2 * share @ target - share @ gram @ share) / apart if apart > 0 else 1.0
 
 
 def _fitted(gram: Numbers, target: Numbers) -> Numbers:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from darkroom.evaluation.comparing import NotComparable, Terms, compare, kernel_contest
+from darkroom.evaluation.comparing import NotComparable, Terms, compare, kernel_contest, page_of
 from darkroom.evaluation.features import ShrunkPixels
 from darkroom.events import Event, Progressed
 from darkroom.images import Pixels
@@ -53,6 +53,8 @@ def test_the_better_model_is_named_and_equal_ones_are_not_told_apart(tmp_path: P
     assert {one.winner for one in same.contests} == {"neither"}
     assert same.contests[0].first_better == 0.5
     assert (found.n, found.labels) == (20, ("dark", "light"))
+    page = page_of(found, ("good<", "bad"), 2)
+    assert "good&lt; is better" in page and page.count("data:image/png") == 1
     assert found.sheet(6, 4).size == (6 * (18 + 3) * 4 - 12, 10 * 4)
 
 
