@@ -19,7 +19,7 @@ from darkroom.evaluation.generating import Generate
 from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.metrics import Coverage, KernelDistance, Precision
 from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets
-from darkroom.evaluation.page import Cell, Part, Picture, Table, estimated, number, page
+from darkroom.evaluation.page import Block, Cell, Part, Picture, Table, estimated, number, page
 from darkroom.events import Event, Progressed
 from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
 from darkroom.networks.saved import ModelCard, read_card
@@ -91,7 +91,7 @@ def page_of(comparison: Comparison, names: tuple[str, str], scale: int) -> str:
         f"from a probability of {SURE:g} on, either way."
     )
     caption = f"Each pair comes from the same noise: {first} left, {second} right. The first ones; not chosen."
-    blocks = [Table("", heads, rows), Picture("Pairs", comparison.sheet(4 * COLUMNS, scale), caption)]
+    blocks: list[Block] = [Table("", heads, rows), Picture("Pairs", comparison.sheet(4 * COLUMNS, scale), caption)]
     return page(f"{first} and {second} compared", lead, [Part("Scores", "", blocks)])
 
 

@@ -108,7 +108,7 @@ def evaluate(
     describer = Describer(section.features, Kept(keep), section.batch)
     job = Job(found, subjects, section.ask, section.metrics, section.bootstrap, describer, draw)
     job, plan, reason = yield from fitted(job, section.minutes)
-    looks = yield from paced(_looks(section, job), plan)
+    looks = yield from paced(_looks(section, job, making is not None and making.mirrors), plan)
     health = (yield from _health(looks, making)) if making else {}
     pages = [_page(section, job, looked, reason, histories or {}, health) for looked in looks]
     with replaced(out) as folder:
@@ -120,14 +120,14 @@ def evaluate(
     return ScoresRef(str(scores), digest_of(scores), sum(len(page.figures) for page in pages))
 
 
-def _looks(section: EvaluateSection, job: Job) -> Generator[Event, None, list[Looked]]:
+def _looks(section: EvaluateSection, job: Job, mirrored: bool) -> Generator[Event, None, list[Looked]]:
     """First all images are drawn: a model that has diverged is known before anything is described."""
     made = {}
     for subject in job.subjects:
         made[subject.name] = yield from drawn(subject, job.ask, job.describer.kept, job.draw)
     found = []
     for subject in job.subjects:
-        found.append((yield from _looked(section, job, subject, made[subject.name])))
+        found.append((yield from _looked(section, job, subject, made[subject.name], mirrored)))
     return found
 
 
@@ -156,8 +156,10 @@ def _page(
     return replace(looked.page, facts=facts, history=history_of(histories.get(name)), blocks=blocks)
 
 
-def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pixels]) -> Generator[Event, None, Looked]:
-    """One model described, scored, and looked at for copies."""
+def _looked(
+    section: EvaluateSection, job: Job, subject: Subject, made: list[Pixels], mirrored: bool
+) -> Generator[Event, None, Looked]:
+    """One model described, scored, and looked at for copies, for mirrored ones too where asked."""
     name, whole, training = subject.name, np.concatenate(made), job.data.training.pixels
     sets = yield from _described(job, subject, made)
     if sets.n < job.ask.count:
@@ -169,7 +171,7 @@ def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pix
     settling = course(main, sets, section.seed) if main else []
     yield Progressed(f"scoring {name}", 1, 1, "models")
     yield Progressed(f"looking for copies in {name}", 0, len(whole))
-    copies = memorisation(whole, training, np.asarray(job.data.held_out.only(subject.card.focus).pixels))
+    copies = memorisation(whole, training, np.asarray(job.data.held_out.only(subject.card.focus).pixels), mirrored)
     yield Progressed(f"looking for copies in {name}", len(whole), len(whole))
     figures = result.figures | _shares(copies)
     yield from (Noted(f"{name}: {why}") for why in result.refused.values())

@@ -27,6 +27,11 @@ class Making:
     settings: Mapping[str, Any]
     sections: Mapping[str, str]
 
+    @property
+    def mirrors(self) -> bool:
+        """Whether training mirrors images: then a mirrored one may be drawn, and is a copy too."""
+        return any(item.kind == "mirror" and item.probability > 0 for item in read_recipe(self.augmented).section.transforms)
+
 
 @dataclass(frozen=True)
 class Examined:

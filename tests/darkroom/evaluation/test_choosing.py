@@ -5,39 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from torch import Tensor
 
 from darkroom.evaluation import choosing
 from darkroom.evaluation.choosing import Candidate, Search, choose, grid, identity, write_choice
 from darkroom.evaluation.features import ShrunkPixels
 from darkroom.events import Noted, Progressed
-from darkroom.images import to_model
-from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import Drawing
 from darkroom.samplers import Euler, Heun
+from tests.darkroom.evaluation.ideal import Ideal
 from tests.darkroom.tiny import DRAWING, card, finished, painted
 
 REAL = painted(80, seed=5)
 EULER, HEUN = Euler(kind="euler"), Heun(kind="heun")
-
-
-class Ideal(torch.nn.Module):
-    """The best denoiser there is for these images: the mean of all, weighed by how well they explain what is seen."""
-
-    def __init__(self, shift: float = 0.0) -> None:
-        super().__init__()
-        clean = to_model(torch.from_numpy(REAL.pixels.astype(np.float32)).permute(0, 3, 1, 2))
-        self.clean = torch.nn.Parameter(clean + shift)
-        self.asked = 0
-
-    def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        self.asked += len(noisy)
-        apart = (noisy[:, None] - self.clean[None]).square().sum((2, 3, 4))
-        weights = torch.softmax(-apart / (2 * sigma[:, None] ** 2), dim=1)
-        return torch.einsum("nm,mchw->nchw", weights, self.clean)
 
 
 class Clock:
@@ -78,7 +58,7 @@ def loaded(**models: Ideal) -> Any:
 
 
 def test_the_best_is_found_by_score_and_the_quickest_of_equals_is_named(tmp_path: Path) -> None:
-    model, shifted = Ideal(), Ideal(0.5)
+    model, shifted = Ideal(REAL.pixels), Ideal(REAL.pixels, 0.5)
     candidates = grid(drawing(steps=1), ["as trained", "worse"], [EULER, HEUN], [1, 12], [1.0])
     asked = search(candidates, minutes=1e3, clock=Clock(1.0))
     events, found = finished(choose(asked, loaded(as_trained=model, worse=shifted), tmp_path))
@@ -104,12 +84,12 @@ def test_the_front_holds_those_that_none_beats_in_both() -> None:
 
 def test_it_ends_with_its_time_and_goes_on_from_there_without_drawing_again(tmp_path: Path) -> None:
     candidates = list(grid(drawing(steps=1), ["as trained"], [EULER, HEUN], [1, 3, 6], [1.0]))
-    model = Ideal()
+    model = Ideal(REAL.pixels)
     events, short = finished(choose(search(candidates, minutes=0.1, clock=Clock(1.0)), loaded(as_trained=model), tmp_path))
     assert short.waiting == len(candidates) - len(short.measured) > 0
     assert candidates[0] in {one.candidate for one in short.measured}
     assert any("the time was not enough for" in event.text for event in events if isinstance(event, Noted))
-    resumed, fresh = Ideal(), Ideal()
+    resumed, fresh = Ideal(REAL.pixels), Ideal(REAL.pixels)
     _, whole = finished(choose(search(candidates, minutes=1e3, clock=Clock(1.0)), loaded(as_trained=resumed), tmp_path))
     _, unbroken = finished(
         choose(search(candidates, minutes=1e3, clock=Clock(1.0)), loaded(as_trained=fresh), tmp_path / "other")
@@ -118,7 +98,7 @@ def test_it_ends_with_its_time_and_goes_on_from_there_without_drawing_again(tmp_
     assert {(one.candidate, one.n, one.score) for one in whole.measured} == {
         (one.candidate, one.n, one.score) for one in unbroken.measured
     }
-    again = Ideal()
+    again = Ideal(REAL.pixels)
     _, same = finished(choose(search(candidates, minutes=1e-9, clock=Clock(1.0)), loaded(as_trained=again), tmp_path))
     assert again.asked == 0
     assert same.measured[0].score.low <= same.measured[0].score.value <= same.measured[0].score.high
@@ -126,7 +106,7 @@ def test_it_ends_with_its_time_and_goes_on_from_there_without_drawing_again(tmp_
 
 def test_what_was_found_is_written_and_drawn(tmp_path: Path) -> None:
     candidates = grid(drawing(), ["as trained"], [EULER], [2, 4], [1.0])
-    _, found = finished(choose(search(candidates, most=16), loaded(as_trained=Ideal()), tmp_path))
+    _, found = finished(choose(search(candidates, most=16), loaded(as_trained=Ideal(REAL.pixels)), tmp_path))
     write_choice(found, tmp_path)
     told = json.loads((tmp_path / "choice.json").read_text())
     assert told["best"] == found.best.candidate.words
@@ -136,5 +116,5 @@ def test_what_was_found_is_written_and_drawn(tmp_path: Path) -> None:
 
 def test_one_way_is_no_choice_and_other_facts_are_another_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to choose"):
-        finished(choose(search([Candidate("as trained", drawing())]), loaded(as_trained=Ideal()), tmp_path))
+        finished(choose(search([Candidate("as trained", drawing())]), loaded(as_trained=Ideal(REAL.pixels)), tmp_path))
     assert identity({"seed": 0}) != identity({"seed": 1})

@@ -30,8 +30,10 @@ def test_a_memoriser_is_named_with_a_change_that_can_be_pasted_and_the_other_mod
     train = read_split(place / "data", "train").pixels
     noise = np.random.default_rng(1).integers(0, 2, (48, 8, 8, 3), dtype=np.uint8)
     copies = train[np.arange(48) % 20 * 2 + 1] + noise
+    copies[::2] = copies[::2, :, ::-1]  # the recipe mirrors: these are copies too
     page, findings, said = examined_page(place, Painter(base=painted(10, [0, 1] * 24), tuned=copies))
     assert findings["tuned"]["verdict"] == "memorising"
+    assert str(findings["tuned"]["findings"]).count("48 of 48 are copies") == 1
     assert findings["base"]["verdict"] == "healthy"
     assert {"tuned: memorising", "base: healthy"} <= set(said)
     assert yaml.safe_load(str(findings["tuned"]["snippet"]))["finetune"] == {"images": 20}
