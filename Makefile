@@ -8,7 +8,7 @@ unexport PYTHONPATH
 # Torch's threads soon sleep while they wait: spinning on, they slow tenfold on a shared machine.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: run test check bench format install clean
+.PHONY: run test check bench soak format install clean
 
 run: install
 	@$(BIN)/darkroom sample-data data/sample --count 3000 --seed 0 --dirt
@@ -26,6 +26,9 @@ check: install
 
 bench: install
 	$(BIN)/python -m benchmarks
+
+soak: install # faults for real: killed, cancelled, cut off, full; many minutes
+	$(BIN)/python -m benchmarks.faults
 
 format: install
 	$(BIN)/ruff check --fix-only .

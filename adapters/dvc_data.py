@@ -117,6 +117,18 @@ def read_at(workspace: Path, path: str, revision: str | None) -> bytes:
         raise DataError(f"{path} at revision {revision}, in {workspace}: {error}") from error
 
 
+def kept_file(workspace: Path, digest: str, name: str) -> bytes:
+    """A file of any version of an output folder that DVC's cache here still holds. Raises LookupError."""
+    with _repo(workspace) as repo:
+        cache = repo.cache.local
+        try:
+            entries = json.loads(Path(cache.oid_to_path(digest)).read_bytes())
+            part = next(entry["md5"] for entry in entries if entry["relpath"] == name)
+            return Path(cache.oid_to_path(part)).read_bytes()
+        except (FileNotFoundError, StopIteration) as error:
+            raise LookupError(f"DVC's cache here does not hold data version {digest} any more") from error
+
+
 def md5(workspace: Path, path: str) -> str:
     """DVC's digest of a recorded output; empty where none is recorded."""
     outs = [out for stage in _locked(workspace).values() for out in stage.get("outs", [])]

@@ -6,17 +6,21 @@ answer as long as they are registered.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from adapters import machine, mlflow_registry
+from adapters import dvc_data, machine, mlflow_registry
 from adapters.mlflow_registry import Version
+from adapters.mlflow_run import runs_of
+from adapters.workspace import change_params
 from darkroom.curation.choices import Choice, add_choices
+from darkroom.params import read_params
 
 Row = dict[str, Any]
 COLUMNS = ("path", "sha256", "label", "caption", "kept", "reason", "detail", "duplicate_of", "split")
@@ -40,7 +44,7 @@ def manifest(workspace: Path, version: Version) -> list[Row]:
     return rows_of(file)
 
 
-def rows_of(file: Path) -> list[Row]:
+def rows_of(file: Path | BytesIO) -> list[Row]:
     """The rows of a manifest."""
     rows: list[Row] = pq.read_table(file, columns=list(COLUMNS)).to_pylist()
     return rows
@@ -96,17 +100,39 @@ def copies(rows: Sequence[Row], sha256: str) -> set[str]:
 
 
 def forget(workspace: Path, choices: str, name: str, digests: Sequence[str], reason: str) -> list[Version]:
-    """Put images on the drop list `choices`; mark the versions trained on them or on copies. Returns these, oldest first."""
+    """Put images on the drop list `choices`; mark the versions trained on them or on copies, and those that started from such
+    a version's weights. Returns these, oldest first. The next training starts from no such weights."""
     today, who = datetime.now(UTC).date(), machine.person()
     rows = [Choice(sha256=one, choice="drop", reason=reason, date=today, by=who) for one in digests]
     add_choices(workspace / choices, rows)
-    marked: dict[str, Version] = {}
-    for one in digests:
-        for use in uses(workspace, name, one):
-            if use.trained:
-                marked[use.version.number] = use.version
-    for version in marked.values():
+    trained = {use.version.number for one in digests for use in uses(workspace, name, one) if use.trained}
+    marked, weights = _with_descendants(list(reversed(mlflow_registry.versions(workspace, name))), trained)
+    for version in marked:
         before = json.loads(version.tags.get("forgotten", "[]"))
         mark = {"date": str(today), "by": who, "reason": reason[:200], "images": len(digests)}
         mlflow_registry.note(workspace, version, "forgotten", json.dumps([*before, mark]))
-    return list(marked.values())
+    start = read_params(workspace / "params.yaml").train_base.start
+    if start.kind == "weights" and start.digest in weights:
+        change_params(workspace, {"train_base": {"start": {"kind": "scratch"}}})
+    return marked
+
+
+def _with_descendants(known: Sequence[Version], trained: Collection[str]) -> tuple[list[Version], set[str]]:
+    """Of the versions, oldest first: those of these numbers and all that started from their weights; the weights' digests."""
+    marked, weights = list[Version](), set[str]()
+    for version in known:
+        if version.number in trained or version.tags.get("start.sha256") in weights:
+            marked.append(version)
+            weights |= {version.tags[tag] for tag in ("weights.sha256", "base.sha256") if tag in version.tags}
+    return marked, weights
+
+
+def data_versions(workspace: Path) -> list[tuple[str, str]]:
+    """Every version of the data that a run made here: when (UTC), and DVC's digest; oldest first."""
+    return [(when, tags["data.md5"]) for when, tags in runs_of(workspace, "curate") if tags.get("data.md5")]
+
+
+def role_in(workspace: Path, data: str, sha256: str) -> list[str]:
+    """What an image was in a version of the data: train, validation, test, or rejected and why. Raises LookupError."""
+    content = dvc_data.kept_file(workspace, data, "manifest.parquet")
+    return [f"{role}, as {path}" for role, path, _ in _roles(rows_of(BytesIO(content)), sha256)]

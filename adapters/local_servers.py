@@ -56,9 +56,14 @@ def mlflow_server(store: str, tell: Callable[[str], None], port: int | None = No
     """The address of the local MLflow server on a workspace's `store`, started if need be. Raises ServerError."""
     machine.set_quiet()
     machine.home().mkdir(parents=True, exist_ok=True)
-    name = f"mlflow-{hash_text(store):016x}"
+    name = mlflow_name(store)
     with FileLock(machine.home() / "servers.lock"):
         return _recorded(name, "/health") or _started(name, _free(port, MLFLOW_PORT, "mlflow"), tell, store)
+
+
+def mlflow_name(store: str) -> str:
+    """How the local MLflow server on a store is named here: without the store, which may hold a password."""
+    return f"mlflow-{hash_text(store):016x}"
 
 
 def running() -> set[str]:
@@ -71,12 +76,13 @@ def fallen() -> list[str]:
     return sorted({record.name.removesuffix(SUFFIX) for record in _records()} - running())
 
 
-def restart(name: str, tell: Callable[[str], None]) -> None:
+def restart(name: str, store: str, tell: Callable[[str], None]) -> None:
     """Start a fallen server again where it was: those who use it know its address. Raises ServerError."""
     with FileLock(machine.home() / "servers.lock"):
         record = machine.home() / f"{name}{SUFFIX}"
         server = json.loads(record.read_text(encoding="utf-8"))
-        _started(name, server["port"], tell, server["store"])
+        if not _is_ours(server):  # else another `darkroom up` was quicker
+            _started(name, server["port"], tell, store)
 
 
 def stop_servers(keep: Collection[str] = ()) -> list[str]:
@@ -181,14 +187,14 @@ def _prefect_command(port: int) -> tuple[list[str], dict[str, str]]:
         "PREFECT_HOME": str(home),
         "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         "PREFECT_UI_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_UI_URL": f"http://127.0.0.1:{port}",  # for the links in notifications
     }
 
 
 def _mlflow_command(port: int, store: str) -> tuple[list[str], dict[str, str]]:
     return [
-        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", store),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-    ], {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        *(sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+    ], {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_BACKEND_STORE_URI": store}
 
 
 def _started(name: str, port: int, tell: Callable[[str], None], store: str = "") -> str:
@@ -214,6 +220,6 @@ def _started(name: str, port: int, tell: Callable[[str], None], store: str = "")
             process.kill()
             raise ServerError(f"the local {name} server did not start on port {port}; its log: {log}")
         time.sleep(0.3)
-    record = {"url": url, "port": port, "pid": process.pid, "store": store}
+    record = {"url": url, "port": port, "pid": process.pid}
     (machine.home() / f"{name}{SUFFIX}").write_text(json.dumps(record), encoding="utf-8")
     return url

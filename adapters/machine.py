@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from filelock import FileLock, Timeout
 
@@ -33,6 +34,21 @@ def set_quiet() -> None:
     """Set what a person has not set otherwise. Called before any product is imported."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    _passwords_apart()
+
+
+def _passwords_apart() -> None:
+    """Take user and password out of the servers' addresses, into the variables that the products read them from: an address
+    turns up in errors and logs, and is kept with runs."""
+    for name, keep in (
+        ("MLFLOW_TRACKING_URI", lambda user, word: {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": word}),
+        ("PREFECT_API_URL", lambda user, word: {"PREFECT_API_AUTH_STRING": f"{user}:{word}"}),
+    ):
+        parts = urlsplit(os.environ.get(name, ""))
+        if parts.scheme in ("http", "https") and "@" in parts.netloc:
+            for other, value in keep(unquote(parts.username or ""), unquote(parts.password or "")).items():
+                os.environ.setdefault(other, value)
+            os.environ[name] = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def setting(name: str) -> str | None:
@@ -58,6 +74,12 @@ def environment_with(extra: dict[str, str]) -> dict[str, str]:
 def home() -> Path:
     """The person's Darkroom folder (the local servers' databases and logs): DARKROOM_HOME, or ~/.darkroom."""
     return Path(setting("DARKROOM_HOME") or Path.home() / ".darkroom").expanduser().absolute()
+
+
+def signing_key() -> Path | None:
+    """The file of the private key that signs images: DARKROOM_SIGNING_KEY; None where images are not to be signed."""
+    given = setting("DARKROOM_SIGNING_KEY")
+    return Path(given).expanduser() if given else None
 
 
 def person() -> str:

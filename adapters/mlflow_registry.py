@@ -14,6 +14,7 @@ from adapters.mlflow_run import connected
 from darkroom.gates import Scores
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+LONGEST = 5000  # characters: PostgreSQL and MySQL refuse a longer description
 _KEPT = ("value", "low", "high", "floor", "n")  # of each score; its tag must stay short
 
 
@@ -34,6 +35,7 @@ class Candidate:
 
     model: Path
     labels: tuple[str, ...]
+    drawing: tuple[int, float]  # steps and guidance where whoever asks for images names none
     scores: Scores
     identities: Mapping[str, str]
     card: str
@@ -51,6 +53,18 @@ def version_with(workspace: Path, name: str, identities: Mapping[str, str]) -> V
 def version_at(workspace: Path, name: str, alias: str) -> Version | None:
     """The version that an alias points at, if there is one."""
     return next((version for version in versions(workspace, name) if alias in version.aliases), None)
+
+
+def number_at(workspace: Path, name: str, alias: str) -> str:
+    """The number of the version that an alias points at, in one quick call; empty where there is none."""
+    import mlflow
+
+    try:
+        return str(connected(workspace).get_model_version_by_alias(name, alias).version)
+    except mlflow.MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):  # no such model; no such alias
+            return ""
+        raise
 
 
 def version_named(workspace: Path, name: str, wanted: str) -> Version:
@@ -79,9 +93,15 @@ def register(workspace: Path, name: str, candidate: Candidate) -> Version:
     tags = {**candidate.identities, "scores": json.dumps(scores), "made_by": "darkroom"}
     for key, value in tags.items():
         client.set_model_version_tag(name, made.version, key, value)
-    client.update_model_version(name, made.version, candidate.card)
+    client.update_model_version(name, made.version, _fitting(candidate.card))
     client.set_registered_model_alias(name, CHALLENGER, made.version)
     return Version(name, str(made.version), (CHALLENGER,), scores, tags)
+
+
+def _fitting(card: str) -> str:
+    """A card as MLflow's databases take it: with many labels or settings its end is left to the file."""
+    more = "\n\nThe whole card: `card.md` among the version's files."
+    return card if len(card) <= LONGEST else card[: LONGEST - len(more)].rpartition("\n")[0] + more
 
 
 def note(workspace: Path, version: Version, key: str, value: str) -> None:
@@ -151,10 +171,11 @@ def _log_model(candidate: Candidate) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
+    steps, guidance = candidate.drawing
     signature = ModelSignature(
         inputs=Schema([ColSpec("long", "seed"), ColSpec("string", "label")]),
         outputs=Schema([ColSpec("binary", "image")]),
-        params=ParamSchema([ParamSpec("steps", "integer", 12), ParamSpec("guidance", "float", 1.5)]),
+        params=ParamSchema([ParamSpec("steps", "integer", steps), ParamSpec("guidance", "double", guidance)]),
     )
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,10 +1,12 @@
 """MLflow tracking: what a step tells becomes a run. MLflow decides nothing, and its absence stops nothing."""
 
+import json
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from adapters import machine
 from adapters.dvc_data import flattened
 from adapters.local_servers import masked
 from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, ScoreMeasured, StepTaken
+from darkroom.stage import EVENTS, StoppedOnRequest
 
 EXPERIMENT = "darkroom"
 SEND_EVERY = 5.0  # seconds: metrics go in batches
@@ -70,32 +73,64 @@ class Subject:
 class Sender:
     """Sends events to one run in batches. When MLflow is away it says so once, keeps what it could not send, and tries again."""
 
-    def __init__(self, client: Any, run_id: str) -> None:
-        self.client, self.run_id = client, run_id
+    def __init__(self, client: Any, run_id: str, begin: Callable[[], tuple[Any, str]] | None = None) -> None:
+        self.client, self.run_id, self._begin = client, run_id, begin  # with no run yet, `begin` makes one
         self.trouble = ""
-        self._waiting: list[Any] = []
+        self._waiting, self._pictures = list[Any](), list[str]()
         self._last, self._quiet_until = time.monotonic(), 0.0
 
     def tell(self, event: Event) -> None:
         """Note an event; send what waits when it is time."""
         self._waiting += self._metrics(event)
         if isinstance(event, SamplesDrawn):
-            self._try(lambda: self.client.log_artifact(self.run_id, event.path, "samples"))
+            self._pictures.append(event.path)
+            self._send_pictures()
         if time.monotonic() - self._last > SEND_EVERY:
             self.send()
 
     def send(self) -> None:
         """Send what waits."""
         self._last = time.monotonic()
+        self._send_pictures()
         if self._waiting:
             batch = self._waiting[:1000]
             if self._try(lambda: self.client.log_batch(self.run_id, metrics=batch, synchronous=True)):
                 self._waiting = self._waiting[1000:]
 
+    def _send_pictures(self) -> None:
+        while self._pictures and self._try(lambda: self.client.log_artifact(self.run_id, self._pictures[0], "samples")):
+            self._pictures.pop(0)
+
+    def reach(self) -> bool:
+        """Begin the run, if it is not. Whether MLflow is there."""
+        return self._try(lambda: None)
+
+    def last_words(self) -> None:
+        """Send all that waits; try even where MLflow was away just now."""
+        self._quiet_until, self.trouble = 0.0, ""
+        while (self._waiting or self._pictures) and not self.trouble:
+            self.send()
+
+    def attach(self, files: Mapping[str, Path]) -> None:
+        """Keep files (or folders) with the run, by the name of the artifact folder."""
+        for name, path in files.items():
+            self._try(lambda path=path, name=name: self._attach(path, name))
+
+    def _attach(self, path: Path, name: str) -> None:
+        act = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
+        act(self.run_id, str(path), name)
+
+    def identify(self, identities: Mapping[str, str]) -> None:
+        """Set the run's tags anew."""
+        for name, value in identities.items():
+            self._try(lambda name=name, value=value: self.client.set_tag(self.run_id, name, value))
+
     def _try(self, act: Any) -> bool:
         if time.monotonic() < self._quiet_until:
             return False
         try:
+            if not self.run_id and self._begin is not None:
+                self.client, self.run_id = self._begin()
             act()
         except Exception as error:  # training goes on whatever the tracker does; the events are in events.jsonl
             self.trouble = f"MLflow is away ({str(error).splitlines()[0][:200]}); its records wait, the run goes on"
@@ -121,39 +156,93 @@ class Sender:
         return []
 
 
+class _Begun:
+    """Which run a stage has begun: kept in the workspace until the stage has ended well."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.file = subject.workspace / EVENTS / f"{subject.stage}.begun"
+        self._of = {
+            "settings": subject.settings,
+            "data": subject.identities.get("data.md5", ""),
+            "store": masked(store_of(subject.workspace)),
+        }
+
+    def still_open(self, client: Any) -> str | None:
+        """The run that began with these settings on these data, and did not end well; None for none."""
+        try:
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            if kept["of"] != json.loads(json.dumps(self._of)):
+                return None
+            info = client.get_run(kept["run"]).info
+            return str(info.run_id) if info.lifecycle_stage == "active" else None
+        except Exception:  # no such file, half a file, a run that was deleted: another run is begun
+            return None
+
+    def write(self, run_id: str) -> None:
+        """Keep it."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(json.dumps({"run": run_id, "of": self._of}), encoding="utf-8")
+
+
 @contextmanager
 def run_of(subject: Subject) -> Iterator[Sender]:
-    """A run for a stage, nested under its lifecycle's run. Metrics of the system are taken while it is open."""
+    """A run for a stage, nested under its lifecycle's run. Metrics of the system are taken while it is open.
+
+    A training that was stopped or died goes on in the run that it began in. Where MLflow is away, the run begins when it is back.
+    """
+    import mlflow
+
+    begun = _Begun(subject)
+    sender = Sender(None, "", lambda: _begin(subject, begun))
+    status = "FAILED"
+    try:
+        sender.reach()
+        yield sender
+        status = "FINISHED"
+        begun.file.unlink(missing_ok=True)
+    except StoppedOnRequest:
+        status = "KILLED"
+        raise
+    finally:
+        sender.last_words()
+        try:
+            mlflow.end_run(status)
+        except Exception as error:  # as above: an absent tracker fails nothing
+            sender.trouble = f"MLflow is away, its run {sender.run_id} stays open: {error}"
+
+
+def _begin(subject: Subject, begun: _Begun) -> tuple[Any, str]:
     import mlflow
 
     client = connected(subject.workspace)
     parent = _lifecycle_run(client, subject.lifecycle)
     run = mlflow.start_run(
-        run_name=subject.stage, nested=True, parent_run_id=parent, log_system_metrics=True, tags=dict(subject.identities)
+        run_id=begun.still_open(client),
+        run_name=subject.stage,
+        nested=True,
+        parent_run_id=parent,
+        log_system_metrics=True,
+        tags=dict(subject.identities),
     )
-    sender = Sender(client, run.info.run_id)
-    status = "FAILED"
-    try:
-        sender._try(lambda: _describe(client, run.info.run_id, subject))
-        yield sender
-        status = "FINISHED"
-    finally:
-        sender._quiet_until = 0.0
-        while sender._waiting and not sender.trouble:
-            sender.send()
-        try:
-            mlflow.end_run(status)
-        except Exception as error:  # as above: an absent tracker fails nothing
-            sender.trouble = f"MLflow is away, its run {run.info.run_id} stays open: {error}"
+    begun.write(run.info.run_id)
+    _describe(client, run.info.run_id, subject)
+    return client, str(run.info.run_id)
 
 
-def log_files(workspace: Path, run_id: str, files: Mapping[str, Path]) -> str:
-    """Attach files (or folders) to a run, by the name of the artifact folder. Returns trouble, or nothing."""
-    sender = Sender(connected(workspace), run_id)
-    for name, path in files.items():
-        act = sender.client.log_artifacts if path.is_dir() else sender.client.log_artifact
-        sender._try(lambda act=act, path=path, name=name: act(run_id, str(path), name))
-    return sender.trouble
+def runs_of(workspace: Path, stage: str) -> list[tuple[str, dict[str, str]]]:
+    """Every finished run of a stage, oldest first: when it began (UTC, ISO) and its tags."""
+    client = connected(workspace)
+    experiment = client.get_experiment_by_name(EXPERIMENT).experiment_id
+    wanted = f"attributes.run_name = '{stage}' and attributes.status = 'FINISHED'"
+    found, page = [], None
+    while True:
+        part = client.search_runs([experiment], wanted, order_by=["attributes.start_time ASC"], page_token=page)
+        for run in part:
+            began = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+            found.append((began.isoformat(timespec="seconds"), dict(run.data.tags)))
+        page = part.token
+        if not page:
+            return found
 
 
 def _describe(client: Any, run_id: str, subject: Subject) -> None:

@@ -29,9 +29,10 @@ def _data(counts: Mapping[str, Any], settings: Mapping[str, Any], identities: Ma
     rejected = ", ".join(f"{count} {reason}" for reason, count in counts.get("rejected_by_reason", {}).items()) or "none"
     return (
         "## Data\n\n"
+        f"- data set: `{Path(settings['curate']['source']).name}`\n"
         f"- {counts['kept']:,} images kept of {counts['files']:,} (rejected: {rejected}), at {counts['image_size']} pixels\n"
         f"- labels: {', '.join(label or '(none)' for label in counts['labels'])}\n"
-        f"- data version (DVC): `{identities.get('data.md5', '')}`\n"
+        f"- data version (DVC, of data/curated): `{identities.get('data.md5', '')}`\n"
         "- every image with its digest: `manifest.parquet` beside this card\n"
         f"- licence: {settings['register']['licence']}"
     )
@@ -62,7 +63,8 @@ def _diagnosis(file: Path) -> list[str]:
 
 def _making(model: Mapping[str, Any], settings: Mapping[str, Any], identities: Mapping[str, str]) -> str:
     facts = {
-        "code (git commit)": identities.get("git.commit", "") or "not in git",
+        "code": identities.get("code", ""),
+        "workspace (git commit)": identities.get("git.commit", "") or "nothing committed",
         "weights (sha256)": identities.get("weights.sha256", ""),
         "started from (sha256)": model["parent_digest"],
         "images seen": f"{model['images_seen']:,}",

@@ -2,12 +2,15 @@
 
 import base64
 import logging
+import signal
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+from uuid import UUID
 
 from PIL import Image
 
+from adapters.resuming import served
 from darkroom.events import Event, Progressed, SamplesDrawn, StepTaken
 from darkroom.stage import Throttle, sentence
 
@@ -79,16 +82,32 @@ def say(text: str) -> None:
         logging.getLogger("darkroom").info(text)
 
 
-def start_deployment(name: str, **parameters: Any) -> bool:
-    """Start a served flow (`flow/deployment`) and go on. Whether there is such a deployment."""
+def start_flow(flow: str, workspace: Path) -> bool:
+    """Start a flow that is served for a workspace, and go on. Whether one is."""
+    from prefect.client.orchestration import get_client
     from prefect.deployments import run_deployment
-    from prefect.exceptions import ObjectNotFound
 
-    try:
-        run_deployment(name, timeout=0, as_subflow=False, parameters=parameters or None)
-    except ObjectNotFound:
-        return False
-    return True
+    with get_client(sync_client=True) as client:
+        found = served(client, flow, workspace)
+    if found:
+        run_deployment(found[0].id, timeout=0, as_subflow=False)
+    return bool(found)
+
+
+def end_stopped(stopped: Exception) -> NoReturn:
+    """End the run that saved its work and stopped: as cancelled where a person cancelled it; where its process has to go, as one
+    that goes on later (`put_back`). Outside a served run: the error itself."""
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import TerminationSignal
+    from prefect.runtime import deployment, flow_run
+
+    if deployment.get_id() is None:
+        raise stopped
+    with get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(str(flow_run.get_id()))).state
+    if state is not None and state.is_cancelling():
+        raise stopped
+    raise TerminationSignal(signal.SIGTERM) from stopped
 
 
 def flow_run_name() -> str:

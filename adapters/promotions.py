@@ -17,6 +17,7 @@ from adapters.mlflow_registry import CHAMPION, PREVIOUS, Version, version_at
 from adapters.mlflow_run import connected
 
 LOG = Path(".darkroom/promotions.jsonl")
+DECLINED = "declined"
 
 
 class PromotionError(RuntimeError):
@@ -25,7 +26,8 @@ class PromotionError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """A line of the audit log. `what`: promoted, forced, rolled back, moved elsewhere. Times are UTC."""
+    """A line of the audit log. `what`: promoted, forced, rolled back, moved elsewhere; declined where nothing moved. Times are
+    UTC."""
 
     when: str
     who: str
@@ -81,14 +83,30 @@ def noticed(workspace: Path, name: str) -> tuple[Version, str] | None:
     """A champion moved by other means than these, such as the MLflow UI: recorded once. Returns it and the one before."""
     with _moving(workspace):
         champion = version_at(workspace, name, CHAMPION)
-        known = [move for move in moves(workspace) if move.model == name]
-        before = known[-1].version if known else ""
+        before = _recorded_champion(workspace, name)
         if champion is None or champion.number == before:
             return None
         if any(version.number == before for version in mlflow_registry.versions(workspace, name)):
             connected(workspace).set_registered_model_alias(name, PREVIOUS, before)  # the way back stays open
         _record(workspace, champion, before, Decision("moved elsewhere", "the alias was moved outside darkroom", "not known"))
         return champion, before
+
+
+def moved_elsewhere(workspace: Path, name: str) -> str:
+    """The number of a champion that no move recorded here made; empty where there is none. One quick call: for polling."""
+    champion = mlflow_registry.number_at(workspace, name, CHAMPION)
+    return champion if champion != _recorded_champion(workspace, name) else ""
+
+
+def _recorded_champion(workspace: Path, name: str) -> str:
+    known = [move.version for move in moves(workspace) if move.model == name and move.what != DECLINED]
+    return known[-1] if known else ""
+
+
+def decline(workspace: Path, version: Version, champion: Version | None, why: str, who: str) -> None:
+    """Record that a person did not approve a version."""
+    with _moving(workspace):
+        _record(workspace, version, champion.number if champion else "", Decision(DECLINED, why, who))
 
 
 def moves(workspace: Path) -> list[Move]:

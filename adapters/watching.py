@@ -5,10 +5,35 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from adapters.mlflow_run import TrackingError
+from adapters.promotions import moved_elsewhere
 from darkroom.params import Params
 from darkroom.retraining import SourceGone, Stamp, difference, look
 
 LOOKED = Path(".darkroom/looked.json")  # what was there when a change was last told of
+
+
+class ChampionWatcher:
+    """Notices that `champion` was moved by other means than darkroom's; tells of each move once."""
+
+    def __init__(self, workspace: Path, tell: Callable[[], object], say: Callable[[str], None]) -> None:
+        self.workspace, self.tell, self.say = workspace, tell, say
+        self._told = self._trouble = ""
+
+    def look(self, settings: Params) -> None:
+        """Look once. A registry that is away is said once."""
+        try:
+            moved = moved_elsewhere(self.workspace, settings.register_.name)
+        except TrackingError as error:
+            if not self._trouble:
+                self.say(str(error))
+            self._trouble = str(error)
+            return
+        self._trouble = ""
+        if moved and moved != self._told:
+            self.say(f"version {moved} was made champion outside darkroom")
+            self.tell()
+        self._told = moved
 
 
 class Watcher:

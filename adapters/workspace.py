@@ -16,6 +16,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from adapters import machine
+from darkroom import __version__
 
 STAGES = ("curate", "augment", "train_base", "finetune", "evaluate")
 IGNORED = "/.darkroom/\n/data/\n/models/\n/reports/\n/darkroom-*/\n"
@@ -110,6 +111,17 @@ def writing(workspace: Path, waiting: Any) -> Iterator[None]:
     """Hold the one lock of a workspace's writers; `waiting()` is called when another run holds it."""
     with machine.held(workspace / ".darkroom" / "lock", waiting):
         yield
+
+
+def code() -> str:
+    """Which code runs: the version of darkroom, and its commit where it lies in git."""
+    commit = machine.git_commit(Path(__file__).parent)
+    return f"darkroom {__version__}" + (f" at {commit}" if commit else "")
+
+
+def code_digest(stage: str) -> str:
+    """The digest of the code that a stage's command can import."""
+    return str(YAML(typ="safe").load(_code_digests())[stage])
 
 
 def template(name: str) -> str:

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.turns import TURNS
 
-ROOMS = ("curation", "incremental", "training", "sampling", "evaluation")
+ROOMS = ("curation", "incremental", "training", "sampling", "evaluation", "serving", "orchestration")
 
 
 def main(rooms: list[str]) -> int:
@@ -20,6 +20,8 @@ def main(rooms: list[str]) -> int:
     for room in rooms or ROOMS:
         print(f"\n== {room}")
         import_module(f"benchmarks.{room}").run()
+    if not rooms:
+        print("\nhours more: python -m benchmarks.quality --help (against other projects), python -m benchmarks.ablation --help")
     return 0
 
 

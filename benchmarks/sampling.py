@@ -5,6 +5,8 @@ the kernel distance of its images from training images. The first is what a samp
 ancestral ones, which walk elsewhere on purpose.
 """
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,13 @@ from torch import Tensor
 
 from darkroom.evaluation.features import EfficientNetLite0
 from darkroom.evaluation.metrics import KernelDistance
-from darkroom.images import Pixels, read_split
+from darkroom.images import Pixels, read_split, to_pixels
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard, load_model
 from darkroom.networks.sizes import SIZES, cost_of
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.samplers import Sampler
-from darkroom.sampling import draw, evaluations, labels_for, noise_for
+from darkroom.sampling import draw, evaluations, labels_for, noise_for, preset, told_of
 from darkroom.sections import Section
 
 MODEL, DATA = Path("models/base"), Path("data/curated")
@@ -43,6 +45,7 @@ def run() -> None:
     sizes()
     if MODEL.is_dir():
         walks(MODEL, DATA)
+        against_ddim(MODEL, DATA)
     else:
         print(f"samplers: no {MODEL} here; `darkroom run` makes one")
 
@@ -76,6 +79,57 @@ def walks(model_folder: Path, data: Path) -> None:
             distance = KernelDistance(kind="kernel_distance").score(real, features.describe(made, 64))
             name = " ".join(str(value) for value in sampler.values())
             print(f"{name}: {evaluations(chosen)} evaluations, error {error:.1f}, kernel distance {distance:.0f}", flush=True)
+
+
+def against_ddim(model_folder: Path, data: Path) -> None:
+    """The fewest evaluations at which our default sampler's kernel distance is that of diffusers' DDIM in 50 steps or less.
+
+    One model, the same noise, no guidance, batches of the same size; diffusers walks its linear chain of 1,000 steps.
+    """
+    model, card = load_model(model_folder, torch.device("cpu"))
+    labels, noise = torch.tensor(labels_for(card, SEED, SCORED)), noise_for(SEED, range(SCORED), card.image_size)
+    training = read_split(data, "train").pixels
+    features = EfficientNetLite0(kind="efficientnet_lite0", side=64)
+    real = features.describe(training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]], 64)
+
+    def measured(draw_all: Callable[[], Pixels]) -> tuple[float, float]:
+        started = time.perf_counter()
+        made = draw_all()
+        speed = SCORED / (time.perf_counter() - started)
+        return speed, KernelDistance(kind="kernel_distance").score(real, features.describe(made, 64))
+
+    speed, distance = measured(lambda: drawn_by_diffusers(model, card, labels, noise))
+    print(
+        f"diffusers' DDIM, 50 steps: {speed:.1f} images/s, kernel distance {distance:.0f} (n = {SCORED}, no guidance)", flush=True
+    )
+    for steps in (4, 6, 8, 10, 12, 16, 20, 35):
+        chosen = preset("default", card.drawing).model_copy(update={"steps": steps, "guidance": 1.0})
+        ours, reached = measured(lambda chosen=chosen: drawn(model, card, labels, noise, chosen))
+        print(
+            f"ours, {steps} steps: {ours:.1f} images/s, {ours / speed:.1f} times as many, kernel distance {reached:.0f}",
+            flush=True,
+        )
+        if reached <= distance:
+            break
+
+
+@torch.inference_mode()
+def drawn_by_diffusers(model: Denoiser, card: ModelCard, labels: Tensor, noise: Tensor) -> Pixels:
+    """The same model as a network that answers the noise in a chain, walked by diffusers."""
+    from diffusers import DDIMScheduler
+
+    walk = DDIMScheduler(num_train_timesteps=1000, beta_schedule="linear", clip_sample=True)
+    walk.set_timesteps(50)
+    parts = []
+    for start in range(0, len(labels), 32):
+        images, told = noise[start : start + 32], told_of(card, labels[start : start + 32], noise[:32])
+        for moment in walk.timesteps:
+            kept = walk.alphas_cumprod[moment]
+            sigma = ((1 - kept) / kept).sqrt().expand(len(images))
+            clean = model(images / kept.sqrt(), sigma, told)
+            images = walk.step((images - kept.sqrt() * clean) / (1 - kept).sqrt(), moment, images).prev_sample
+        parts.append(to_pixels(images.permute(0, 2, 3, 1).numpy()))
+    return np.concatenate(parts)
 
 
 def drawing_with(card: ModelCard, sampler: dict[str, Any], steps: int) -> Drawing:

@@ -6,9 +6,10 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from adapters import machine
-from cli import curate_words, judging_words, lifecycle_words, registry_words, train_words
+from cli import curate_words, judging_words, lifecycle_words, registry_words, serve_words, share_words, train_words
 from darkroom import __version__
 
+INTERRUPTED = 130
 REFUSED = 3  # exit code of a run whose model the gates refused
 
 
@@ -21,8 +22,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return act(given)
     except KeyboardInterrupt:
         print("\ndarkroom: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return INTERRUPTED
     except Exception as error:  # the last place that sees it: a person gets a sentence, and the traceback on request
+        from darkroom.stage import StoppedOnRequest
+
+        if isinstance(error, StoppedOnRequest):
+            print(f"\ndarkroom: {error}", file=sys.stderr)
+            return INTERRUPTED
         if given.traceback:
             traceback.print_exc()
         known = isinstance(error, ValueError | OSError | LookupError | RuntimeError)
@@ -44,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"darkroom {__version__}")
     words = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in (lifecycle_words, curate_words, train_words, judging_words, registry_words):
+    for module in (lifecycle_words, curate_words, train_words, judging_words, share_words, registry_words, serve_words):
         module.add_words(words)
     return parser

@@ -34,6 +34,8 @@ def roll_back(folder: Path | None, reason: str) -> int:
     found, settings = _settings(folder)
     now, before = promotions.roll_back(found, settings.register_.name, reason)
     say(f"{now.name} version {now.number} is the champion again; version {before.number} is `previous` now")
+    if "forgotten" in now.tags:
+        say(f"but it was trained on images since forgotten: {now.tags['forgotten']}")
     return 0
 
 
@@ -48,12 +50,16 @@ def lineage(folder: Path | None, model: str, image: Path | None, files: Path | N
     rows = lines.manifest(found, version)
     kept = [row for row in rows if row["kept"]]
     say(f"{name} version {version.number}{''.join(f' @{alias}' for alias in version.aliases)}")
-    tags = {"weights.sha256": "weights", "data.md5": "data version", "git.commit": "code", "trained_in": "MLflow run"}
+    tags = {"weights.sha256": "weights", "start.sha256": "started from", "data.md5": "data version", "code": "code"}
+    tags |= {"git.commit": "workspace", "trained_in": "MLflow run"}
     for tag, what in tags.items():
         say(f"  {what:<13}{version.tags.get(tag, '') or 'not known'}")
     say(f"  {'images':<13}{len(kept):,} of {len(rows):,} source files, in {', '.join(sorted({row['split'] for row in kept}))}")
     if "forgotten" in version.tags:
         say(f"  {'forgotten':<13}it was trained on images since forgotten: {version.tags['forgotten']}")
+    for move in promotions.moves(found):
+        if (move.model, move.version) == (name, version.number):
+            say(f"  {move.what:<13}{move.when} by {move.who}: {move.why}")
     if files is not None:
         with files.open("w", encoding="utf-8", newline="") as table:
             writer = csv.DictWriter(table, lines.COLUMNS)
@@ -76,7 +82,7 @@ def forget(folder: Path | None, images: list[Path], reason: str, retrain: bool) 
     rows = lines.rows_of(manifest) if manifest.exists() else []
     digests = sorted({copy for one in asked for copy in lines.copies(rows, one)})
     marked = lines.forget(found, settings.curate.choices, settings.register_.name, digests, reason)
-    say(f"{len(images)} images, with their copies {len(digests)} files, are on the drop list {found / 'choices.yaml'}")
+    say(f"{len(images)} images, with their copies {len(digests)} files, are on the drop list {found / settings.curate.choices}")
     numbers = ", ".join(version.number for version in marked)
     say(f"versions trained on them, now marked: {numbers or 'none'}")
     if retrain:
@@ -100,11 +106,15 @@ def _onward(found: Path, name: str, image: str) -> int:
         data = use.version.tags.get("data.md5", "")
         aliases = "".join(f" @{alias}" for alias in use.version.aliases)
         say(f"  {name} version {use.version.number}{aliases}: {use.role}, as {use.path}, data version {data}")
-    manifest = found / "data/curated/manifest.parquet"
-    now = [row for row in lines.rows_of(manifest) if row["sha256"] == digest] if manifest.exists() else []
-    for row in now:
-        say(f"  in the data set now: {row['split'] or 'rejected: ' + row['reason']}, as {row['path']}")
-    if not known and not now:
+    data_versions = {made: when for when, made in lines.data_versions(found)}
+    for made, when in data_versions.items():
+        try:
+            roles = lines.role_in(found, made, digest)
+        except LookupError as error:
+            roles = [f"not known: {error}"]
+        for role in roles:
+            say(f"  data version {made} of {when}: {role}")
+    if not known and not data_versions:
         say(f"  it went into nothing that {name} knows of")
     return 0
 

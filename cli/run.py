@@ -121,6 +121,8 @@ def _check_source(source: Path) -> None:
 
 
 def _summary(folder: Path, done: Sequence[Any], api: str) -> None:
+    from adapters import local_servers
+
     by = {step.stage: step for step in done}
     say()
     for step in done:
@@ -140,7 +142,7 @@ def _summary(folder: Path, done: Sequence[Any], api: str) -> None:
     say(f"report      {_near(folder / 'reports/evaluate/report.html')}")
     at = "" if workspaces.find_workspace(Path.cwd()) == folder else f" --workspace {shlex.quote(str(folder))}"
     command = shlex.quote(_near(Path(sys.argv[0]))) if Path(sys.argv[0]).name == "darkroom" else "darkroom"
-    say(f"\nPrefect UI  {api.removesuffix('/api')}")
+    say(f"\nPrefect UI  {local_servers.masked(api.removesuffix('/api'))}")
     say(f"MLflow UI   {command} ui{at}")
     say(f"trigger and schedule the flows from the Prefect UI:  {command} up{at}")
 

@@ -5,7 +5,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 from adapters import local_servers, machine, mlflow_run, supervising, workspace
@@ -35,15 +34,13 @@ def up(folder: Path | None, ports: tuple[int | None, int | None], image_port: in
     api, store = _servers(found, ports)
     with_flows = {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": store}
     word = [sys.executable, "-m", "cli"]
+    port = image_port if machine.port_is_free(image_port) else machine.free_port()
     parts = [
         supervising.Part("flows", [*word, "serve-flows", "--workspace", str(found)], with_flows),
         supervising.Part("watch", [*word, "watch", "--workspace", str(found)], with_flows),
+        supervising.Part("images", [*word, "serve", "--workspace", str(found), "--port", str(port)], with_flows),
     ]
-    if find_spec("serving.__main__" if find_spec("serving") else "serving"):
-        port = image_port if machine.port_is_free(image_port) else machine.free_port()
-        command = [sys.executable, "-m", "serving", "--workspace", str(found), "--host", "127.0.0.1", "--port", str(port)]
-        parts.append(supervising.Part("images", command, with_flows))
-        say(f"Images      http://127.0.0.1:{port}")
+    say(f"Images      http://127.0.0.1:{port}")
     say("serving the flows; start them in the Prefect UI under Deployments. Ctrl-C ends this")
     try:
         supervising.keep_running(parts, say, _servers_kept(found, ports), ended)
@@ -60,6 +57,7 @@ def serve_flows(folder: Path | None) -> int:
     from adapters.deployments import serve
     from darkroom.params import read_params
     from flows.base_model import base_model
+    from flows.champion_check import champion_check
     from flows.dataset_refresh import dataset_refresh
     from flows.full_run import full_run
     from flows.promotion import promotion
@@ -67,7 +65,7 @@ def serve_flows(folder: Path | None) -> int:
     from flows.tuned_model import tuned_model
 
     settings = read_params(found / "params.yaml")
-    flows = [full_run, dataset_refresh, base_model, tuned_model, promotion, retraining]
+    flows = [full_run, dataset_refresh, base_model, tuned_model, promotion, retraining, champion_check]
     serve(flows, found, settings.model_dump(mode="json", by_alias=True), settings.retrain.schedule)
     return 0
 
@@ -76,14 +74,21 @@ def watch(folder: Path | None) -> int:
     """Look at the folder of images and the drop list; tell Prefect of a change once it is over. Until interrupted."""
     found = workspace.opened(folder or Path.cwd())
     connect(found)
-    from adapters.deployments import tell_change
-    from adapters.watching import Watcher
+    from adapters.deployments import show_settings, tell_change
+    from adapters.prefect_runs import start_flow
+    from adapters.watching import ChampionWatcher, Watcher
     from darkroom.params import read_params
 
-    watcher = Watcher(found, tell=lambda change: tell_change(found, change), say=say)
+    images = Watcher(found, tell=lambda change: tell_change(found, change), say=say)
+    champion = ChampionWatcher(found, tell=lambda: start_flow("champion check", found), say=say)
+    shown = None
     while True:
         settings = read_params(found / "params.yaml")
-        watcher.look(settings)
+        if settings != shown:
+            show_settings(found, settings.model_dump(mode="json", by_alias=True))
+            shown = settings
+        images.look(settings)
+        champion.look(settings)
         time.sleep(settings.retrain.look_every)
 
 
@@ -106,14 +111,15 @@ def _servers(found: Path, ports: tuple[int | None, int | None] = (None, None)) -
 
 def _servers_kept(found: Path, ports: tuple[int | None, int | None]) -> Callable[[], None]:
     """A check that starts the servers again where they have died."""
-    state = {"next": 0.0}
+    store, state = mlflow_run.store_of(found), {"next": 0.0}
+    ours = {"prefect": "", local_servers.mlflow_name(store): store}
 
     def check() -> None:
         if time.monotonic() >= state["next"]:
             state["next"] = time.monotonic() + 10
-            for name in local_servers.fallen():
+            for name in ours.keys() & set(local_servers.fallen()):
                 say(f"{name} has ended; it is started again")
-                local_servers.restart(name, say)
+                local_servers.restart(name, ours[name], say)
 
     return check
 

@@ -1,17 +1,20 @@
 """The commands train, plan and find-lr: the library's training, without a workspace around it."""
 
 import argparse
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from adapters.workspace import template
 from cli.run import say
 from darkroom.events import Event, followed
 from darkroom.params import Params
 from darkroom.sections import SettingsError, read_yaml, validated
-from darkroom.stage import StoppedOnRequest, Throttle, sentence, stop_asked
+from darkroom.stage import Throttle, sentence, stop_asked
 
 Answer = TypeVar("Answer")
 INTERRUPTED = 130
@@ -22,31 +25,48 @@ def train(given: argparse.Namespace) -> int:
     """Train on a folder of images."""
     from darkroom.training.course import Conduct
     from darkroom.training.from_folder import Request, train_folder
+    from darkroom.training.parallel import joined, launched, leads
 
     if given.minutes is not None and given.minutes <= 0:
         raise SettingsError(f"--minutes {given.minutes:g}: the budget must be more than nothing")
     settings = _settings(given)
+    if given.processes > 1 and not launched():
+        return _together(given.processes)
     request = Request(given.data, settings.curate, settings.augment, settings.train_base, given.minutes)
-    with stop_asked() as stopping:
-        try:
-            ref = shown(train_folder(request, given.out, Conduct(stopping)))
-        except StoppedOnRequest as stopped:
-            say(str(stopped))
-            return INTERRUPTED
-    say(f"model       {ref.path}\nsamples     {given.out / 'samples.png'}\nfilm strip  {given.out / 'film_strip.png'}")
+    with joined(), stop_asked() as stopping:
+        ref = shown(train_folder(request, given.out, Conduct(stopping)))
+        if leads():
+            say(f"model       {ref.path}\nsamples     {given.out / 'samples.png'}\nfilm strip  {given.out / 'film_strip.png'}")
     return 0
+
+
+def _together(processes: int) -> int:
+    """The same command in several processes, by torch's launcher. One that fails or is stopped ends them all."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    words = [*launcher, "-m", "cli", *sys.argv[1:]]
+    with subprocess.Popen(words, process_group=0) as running, stop_asked() as stopping:  # Ctrl-C comes here, and once only
+        while running.poll() is None:
+            if stopping():
+                running.terminate()  # the launcher tells every process, which saves first
+                return running.wait() and INTERRUPTED
+            time.sleep(0.2)
+        return running.returncode
 
 
 def plan(given: argparse.Namespace) -> int:
     """Say what a training would take."""
+    from darkroom.networks.sizes import cost_of
     from darkroom.training.planning import plan as planned
     from darkroom.training.rehearsal import rehearsed
 
     settings = _settings(given)
+    if given.sizes:
+        return _list_sizes(settings.curate.image_size)
     model, materials = rehearsed(settings.train_base, settings.augment, settings.curate.image_size)
     found = planned(model, settings.train_base, materials, given.seconds)
     batch = settings.train_base.batch_size
-    say(f"network       {found.parameters / 1e6:.1f} million parameters, batches of {batch}")
+    flops = cost_of(settings.train_base.network, settings.curate.image_size).flops
+    say(f"network       {found.parameters / 1e6:.1f} million parameters, {flops / 1e9:.2f} GFLOP an image, batches of {batch}")
     device = next(model.parameters()).device
     say(f"speed         {found.images_per_second:.0f} images/s on {device}, in {given.seconds:g} s of trial")
     say(f"time          {found.hours:.2f} hours for {found.images:,} images seen; held-out images and sample sheets add to it")
@@ -59,6 +79,35 @@ def plan(given: argparse.Namespace) -> int:
     say(f"disk          {found.checkpoint / GIBI:.3f} GiB a checkpoint (3 at most), the model {found.model / GIBI:.3f}")
     if given.price is not None:
         say(f"cost          {found.hours * given.price:.2f} at {given.price:g} an hour")
+    return 0
+
+
+def _list_sizes(image_size: int) -> int:
+    from darkroom.networks.sizes import SIZES, cost_of
+
+    say(f"to denoise one image of {image_size} pixels; to train on it, three times the operations")
+    for kind, sizes in SIZES.items():
+        for name, size in sizes.items():
+            try:
+                cost = cost_of(size, image_size)
+            except ValueError as error:
+                say(f"{kind}-{name:<4} {error}")
+            else:
+                say(
+                    f"{kind}-{name:<4} {cost.parameters / 1e6:6.1f} M parameters {cost.flops / 1e9:7.2f} GFLOP "
+                    f"{cost.training_bytes(16) / GIBI:6.2f} GiB for batches of 16"
+                )
+    return 0
+
+
+def average(given: argparse.Namespace) -> int:
+    """Write a model averaged over another length."""
+    from darkroom.training.profiles import write_average
+
+    if given.out.exists() and not (given.out / "model.json").exists():
+        raise FileExistsError(f"{given.out} exists and holds no model; choose another folder")
+    write_average(given.model, given.width, given.out)
+    say(f"model       {given.out}")
     return 0
 
 
@@ -102,6 +151,7 @@ def _settings(given: argparse.Namespace) -> Params:
         ("curate", "source", str(given.data) if given.data is not None else None),
         ("curate", "image_size", given.size),
         ("train_base", "seed", given.seed),
+        ("train_base", "network", _network(given.network)),
     ):
         if value is not None:
             settings[section] = {**settings[section], name: value}
@@ -113,7 +163,20 @@ def _settings(given: argparse.Namespace) -> Params:
     return checked.model_copy(update={"train_base": checked.train_base.stretched(given.images)})
 
 
+def _network(named: str | None) -> dict[str, Any] | None:
+    if named is None:
+        return None
+    from darkroom.networks.sizes import SIZES
+
+    sizes = {f"{kind}-{name}": size for kind, members in SIZES.items() for name, size in members.items()}
+    if named not in sizes:
+        raise SettingsError(f"--network {named}: no such size; there are {', '.join(sizes)}")
+    return sizes[named].model_dump()
+
+
 def shown(steps: Generator[Event, None, Answer]) -> Answer:
     """Run a step to its end, saying what it tells. Returns what it returns."""
+    from darkroom.training.parallel import leads
+
     throttle = Throttle(2.0)
-    return followed(steps, lambda event: say(sentence(event)) if throttle.passes(event) else None)
+    return followed(steps, lambda event: say(sentence(event)) if leads() and throttle.passes(event) else None)

@@ -12,6 +12,7 @@ def add_words(words: Words) -> None:
     _train(words)
     _plan(words)
     _find_rate(words)
+    _average(words)
 
 
 def _train(words: Words) -> None:
@@ -26,6 +27,7 @@ def _train(words: Words) -> None:
     budget = word.add_mutually_exclusive_group()
     budget.add_argument("--minutes", type=float, help="budget of wall clock for training; every schedule ends with it")
     budget.add_argument("--images", type=int, metavar="N", help="budget of images seen; gives the same model every time")
+    word.add_argument("--processes", type=int, default=1, metavar="N", help="train together on this machine, one on each GPU")
     _settings(word)
 
     def act(given: argparse.Namespace) -> int:
@@ -47,6 +49,7 @@ def _plan(words: Words) -> None:
     word.add_argument("--images", type=int, metavar="N", help="budget of images seen; else that of the settings")
     word.add_argument("--price", type=float, metavar="PER_HOUR", help="what an hour of the machine costs")
     word.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default 5)")
+    word.add_argument("--sizes", action="store_true", help="list the sizes that --network takes and what each costs")
     _settings(word)
 
     def act(given: argparse.Namespace) -> int:
@@ -77,7 +80,27 @@ def _find_rate(words: Words) -> None:
     word.set_defaults(act=act)
 
 
+def _average(words: Words) -> None:
+    word = declare(
+        words,
+        "average",
+        "the same training with its weights averaged over another length, from the snapshots kept along the way",
+        "darkroom average --model model --width 0.07 --out longer",
+    )
+    word.add_argument("--model", type=Path, metavar="DIR", required=True, help="trained with averaging.snapshots above 0")
+    word.add_argument("--width", type=float, required=True, help="share of the training that counts, such as 0.05 or 0.15")
+    word.add_argument("--out", type=Path, metavar="DIR", required=True, help="the model folder to write")
+
+    def act(given: argparse.Namespace) -> int:
+        from cli.train import average
+
+        return average(given)
+
+    word.set_defaults(act=act)
+
+
 def _settings(word: argparse.ArgumentParser) -> None:
+    word.add_argument("--network", metavar="SIZE", help="such as transformer-S or unet-M; `darkroom plan --sizes` lists them")
     word.add_argument("--size", type=int, help="side of the images in pixels")
     word.add_argument("--params", type=Path, metavar="FILE", help="settings; else the ones Darkroom comes with")
     word.add_argument("--seed", type=int, help="of weights, noise and data order")

@@ -121,10 +121,19 @@ def as_json(event: Event) -> str:
     return json.dumps({"event": type(event).__name__, **asdict(event)}, ensure_ascii=False)
 
 
-def kept(events: Generator[AnyEvent, None, Answer], file: Path) -> Generator[AnyEvent, None, Answer]:
+def from_json(line: str) -> Event:
+    """The event of one line of events.jsonl. Raises ValueError for a line that is none."""
+    told = json.loads(line)
+    kind = {one.__name__: one for one in Event.__subclasses__()}.get(told.pop("event", ""))
+    if kind is None:
+        raise ValueError(f"no event of this version of Darkroom: {line.strip()}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in told.items()})
+
+
+def kept(events: Generator[AnyEvent, None, Answer], file: Path, anew: bool = True) -> Generator[AnyEvent, None, Answer]:
     """The same events and answer, each event first appended to `file`: a tracker that is away later loses nothing."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("w", encoding="utf-8") as journal:
+    with file.open("w" if anew else "a", encoding="utf-8") as journal:
         while True:
             try:
                 event = next(events)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Each purpose draws from a stream of its own, so that a change in how much one of them draws moves no other.
-ORDER, NOISE, AUGMENTATION, HELD_OUT, SAMPLES, WEIGHTS = range(6)
+ORDER, NOISE, AUGMENTATION, HELD_OUT, SAMPLES, WEIGHTS, LABELS = range(7)
 
 
 def generator_for(seed: int, purpose: int, position: int = 0) -> np.random.Generator:

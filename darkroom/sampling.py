@@ -17,7 +17,7 @@ from darkroom.images import Pixels, to_pixels
 from darkroom.networks.captioned import CaptionedSettings, tokens_of
 from darkroom.networks.denoiser import Condition, DenoiserContract
 from darkroom.networks.saved import Drawing, ModelCard, ModelError, device_named, load_model
-from darkroom.randomness import SAMPLES, generator_for
+from darkroom.randomness import LABELS, SAMPLES, generator_for
 from darkroom.samplers import FreshNoise, UniPc
 
 Preset = Literal["draft", "default", "quality"]
@@ -61,6 +61,26 @@ class Autoguided:
         if self.scale == 1:
             return answer
         return torch.lerp(self.weak(noisy, sigma, condition), answer, self.scale)
+
+
+@dataclass(frozen=True)
+class Tiled:
+    """The same answer for an image whoever is asked about beside it: the model always sees `rows` images at once.
+
+    A product of matrices of another shape is summed in another order, and after some steps a pixel differs by one. The last tile
+    is filled up with its last image. Seen equal on CPU, wherever in its tile an image lies; GPUs were not tried.
+    """
+
+    denoiser: DenoiserContract
+    rows: int
+
+    def __call__(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        """Expected clean images."""
+        answers = []
+        for start in range(0, len(noisy), self.rows):
+            tile = torch.arange(start, start + self.rows, device=noisy.device).clamp(max=len(noisy) - 1)
+            answers.append(self.denoiser(noisy[tile], sigma[tile], condition.at(tile)))
+        return torch.cat(answers)[: len(noisy)]
 
 
 def preset(name: Preset, drawing: Drawing) -> Drawing:
@@ -177,6 +197,26 @@ def noise_for(seed: int, images: Sequence[int], size: int) -> Tensor:
     """Unit noise [n, 3, size, size], each image's its own: an image does not depend on who is drawn beside it."""
     drawn = [generator_for(seed, SAMPLES, index).standard_normal((3, size, size), np.float32) for index in images]
     return torch.from_numpy(np.stack(drawn))
+
+
+def turned(noise: Tensor, other: Tensor, amount: float) -> Tensor:
+    """Noise turned a part of the way towards other noise, along the sphere. [n, 3, s, s] both; 0 is `noise`, 1 is `other`.
+
+    What lies between is as strong as they are; a plain mean would be fainter, and a model draws grey from faint noise (White
+    2016, 1609.04468, section 2.1). A small amount is a variation of the image; from 0 to 1 they lead from one image to another.
+    """
+    if amount in (0, 1):  # exactly either end
+        return other if amount else noise
+    flat, towards = noise.double().flatten(1), other.double().flatten(1)
+    angle = torch.cosine_similarity(flat, towards).clamp(-1 + 1e-9, 1 - 1e-9).arccos()[:, None]
+    mixed = (((1 - amount) * angle).sin() * flat + (amount * angle).sin() * towards) / angle.sin()
+    return mixed.view(noise.shape).to(noise.dtype)
+
+
+def label_at(card: ModelCard, seed: int, index: int) -> int:
+    """A label for image `index` of a seed where nobody names one: as common as in training, whoever is drawn beside it."""
+    shares = np.cumsum(card.label_counts) / sum(card.label_counts)
+    return int(np.searchsorted(shares, generator_for(seed, LABELS, index).random(), side="right"))
 
 
 def labels_for(card: ModelCard, seed: int, count: int) -> list[int]:

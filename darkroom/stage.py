@@ -124,12 +124,19 @@ def run_stage(
     kind: type[AnySection],
     step: Callable[[AnySection], Generator[Event, None, Any]],
     params: Path = Path("params.yaml"),
+    tells: bool = True,
+    journal: Path | None = None,
 ) -> int:
-    """Run one stage in the current folder. Returns the exit code: 0, or 1 with one clear message on standard error."""
+    """Run one stage in the current folder. Returns the exit code: 0, or 1 with one clear message on standard error.
+
+    With `tells` false, as in the others of several processes that train together, it keeps and shows no events.
+    They are kept in `journal`, or else where the workspace keeps them.
+    """
     throttle = Throttle(2.0)
     try:
-        for event in kept(step(read_section(params, name, kind)), EVENTS / f"{name}.jsonl"):
-            if throttle.passes(event):
+        events = step(read_section(params, name, kind))
+        for event in kept(events, journal or EVENTS / f"{name}.jsonl") if tells else events:
+            if tells and throttle.passes(event):
                 print(f"[{name}] {sentence(event)}", file=sys.stderr, flush=True)
     except (ValueError, OSError) as error:
         print(f"[{name}] {error}", file=sys.stderr)

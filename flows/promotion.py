@@ -8,11 +8,11 @@ from pydantic import Field
 
 from darkroom.params import Params
 from tasks.deciding import concluded, decided
-from tasks.job import Done, opened
+from tasks.job import FLOW, Done, opened
 from tasks.promote import draw_champion, prepare
 
 
-@flow(name="promotion", flow_run_name="promotion in {workspace.name}")
+@flow(name="promotion", flow_run_name="promotion in {workspace.name}", **FLOW)
 def promotion(
     workspace: Path,
     settings: Params | None = None,

@@ -9,14 +9,14 @@ from tasks.augment import augment
 from tasks.curate import curate
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
-from tasks.job import Done, opened
+from tasks.job import FLOW, Done, opened
 from tasks.planning import plan_retraining
 from tasks.promote import draw_champion, promote
 from tasks.register import register
 from tasks.train_base import train_base
 
 
-@flow(name="retraining", flow_run_name="retraining of {workspace.name}")
+@flow(name="retraining", flow_run_name="retraining of {workspace.name}", **FLOW)
 def retraining(workspace: Path, settings: Params | None = None, why: str = "") -> list[Done]:
     """Curate; then train as far as the change calls for (params.yaml, `retrain`), evaluate, register, promote.
 

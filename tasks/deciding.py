@@ -7,10 +7,10 @@ from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
 from pydantic import Field
 
-from adapters import prefect_runs
+from adapters import mlflow_registry, prefect_runs, promotions
 from adapters.promotions import Decision, PromotionError
 from tasks.job import Done, Job
-from tasks.promote import Comparison, move
+from tasks.promote import FORGOTTEN, Comparison, move
 
 PATIENCE = timedelta(days=14)
 
@@ -40,9 +40,11 @@ def decided(job: Job, compared: Comparison | None, force: bool, reason: str) -> 
     form = Approval.with_initial_data(description=_question(compared), approve=False)
     answer = pause_flow_run(wait_for_input=form, timeout=int(PATIENCE.total_seconds()), poll_interval=2)
     if not answer.approve:
-        prefect_runs.say(f"not approved by {answer.decided_by or 'a person'}: {answer.reason or 'no reason given'}")
+        who, why = answer.decided_by or "a person in the Prefect UI", answer.reason or "no reason given"
+        promotions.decline(job.workspace, compared.challenger, compared.champion, why, who)
+        prefect_runs.say(f"not approved by {who}: {why}")
         return None
-    return Decision("promoted", answer.reason or "approved in the Prefect UI", answer.decided_by)
+    return Decision("promoted", answer.reason or "approved in the Prefect UI", answer.decided_by or "a person in the Prefect UI")
 
 
 def concluded(job: Job, compared: Comparison | None, decision: Decision | None) -> Done:
@@ -54,6 +56,9 @@ def concluded(job: Job, compared: Comparison | None, decision: Decision | None) 
     if decision is None:
         why = compared.refusals or "not approved"
         return Done("promote", "refused", why, time.perf_counter() - started, number)
+    now = mlflow_registry.version_named(job.workspace, compared.challenger.name, compared.challenger.number)
+    if "forgotten" in now.tags and "forgotten" not in compared.challenger.tags:
+        return Done("promote", "refused", f"while it waited for a decision: {FORGOTTEN}", time.perf_counter() - started, number)
     move(job, compared, decision)
     return Done("promote", "computed", decision.why, time.perf_counter() - started, number)
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from prefect.cache_policies import NO_CACHE
 
-from adapters import dvc_data, machine, mlflow_run, prefect_runs, workspace
+from adapters import dvc_data, launching, machine, mlflow_run, prefect_runs, resuming, workspace
 from darkroom.events import Event, Noted, followed, kept
 from darkroom.params import Params, read_params
-from darkroom.stage import EVENTS
+from darkroom.stage import EVENTS, StoppedOnRequest, stop_asked
+from darkroom.training.course import Conduct
 
 BUSY = "another training holds this machine's device"
 
@@ -52,6 +53,12 @@ def opened(folder: Path, settings: Params | None) -> Iterator[Job]:
         yield Job(found, read_params(found / "params.yaml"), prefect_runs.flow_run_name())
 
 
+def looked_at(folder: Path) -> Job:
+    """A workspace that is only read: no other run is waited for."""
+    found = workspace.opened(folder)
+    return Job(found, read_params(found / "params.yaml"), prefect_runs.flow_run_name())
+
+
 def brought_up_to_date(
     job: Job, stage: str, step: Callable[[], Generator[Event, None, Any]], files: Mapping[str, Path], data: Path | None
 ) -> Done:
@@ -82,10 +89,30 @@ def brought_up_to_date(
     with mlflow_run.run_of(subject) as sender, machine.device_held(lambda: prefect_runs.say(f"{stage} waits: {BUSY}")):
         followed(events, bar.tell, sender.tell, _Warnings(sender, bar).tell)
         dvc_data.record(job.workspace, stage)
+        sender.identify(identities(job))  # curate has made another version of the data
+        sender.attach({name: path for name, path in files.items() if path.exists()})
         (job.workspace / EVENTS / f"{stage}.run").write_text(sender.run_id, encoding="utf-8")
-        mlflow_run.log_files(job.workspace, sender.run_id, {name: path for name, path in files.items() if path.exists()})
     bar.done()
     return Done(stage, "computed", why, time.perf_counter() - started)
+
+
+def trained(
+    job: Job, stage: str, module: str, conduct: Conduct, alone: Callable[[], Generator[Event, None, Any]]
+) -> Generator[Event, None, Any]:
+    """A training in this process, or its stage's `module` in as many as DARKROOM_PROCESSES says."""
+    count = int(machine.setting("DARKROOM_PROCESSES") or 1)
+    return launching.trained_together(count, module, stage, job.workspace, conduct.stopping) if count > 1 else alone()
+
+
+@contextmanager
+def steered() -> Iterator[Conduct]:
+    """For a training: a cancel, Ctrl-C or the machine's end is asked first, so that it saves; then the run ends."""
+    try:
+        with stop_asked() as asked:
+            yield Conduct(asked)
+    except StoppedOnRequest as stopped:
+        prefect_runs.say(str(stopped))
+        prefect_runs.end_stopped(stopped)
 
 
 def identities(job: Job) -> dict[str, str]:
@@ -93,6 +120,7 @@ def identities(job: Job) -> dict[str, str]:
     return {
         "data.md5": dvc_data.md5(job.workspace, "data/curated"),
         "git.commit": machine.git_commit(job.workspace),
+        "code": workspace.code(),
         "prefect.flow_run": job.lifecycle,
     }
 
@@ -116,6 +144,10 @@ STEP: Any = {
     "retry_delay_seconds": [2, 10],
     "retry_condition_fn": worth_retrying,
 }
+
+
+# Of every flow: a served run whose process dies goes on in another.
+FLOW: Any = {"on_crashed": [resuming.go_on]}
 
 
 class _Warnings:

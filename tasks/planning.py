@@ -47,7 +47,10 @@ def _plan(job: Job, champion: Version | None) -> Plan:
         before = _kept(lineage.manifest(job.workspace, champion)) if champion else None
     except LookupError as error:
         return Plan(Course.SCRATCH, str(error))
-    return plan(job.settings.retrain, before, now)
+    made = plan(job.settings.retrain, before, now)
+    if champion and "forgotten" in champion.tags and made.course is not Course.SCRATCH:
+        return Plan(Course.SCRATCH, "the champion's weights saw images since forgotten")
+    return made
 
 
 def _kept(rows: list[lineage.Row]) -> Kept:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from prefect import task
 
-from adapters import mlflow_registry, prefect_runs, promotions
+from adapters import mlflow_registry, prefect_runs, promotions, workspace
 from adapters.mlflow_registry import CHALLENGER, CHAMPION, Version
 from adapters.promotions import Decision
 from darkroom.evaluation.evaluate import KEPT, evaluate
@@ -19,6 +19,7 @@ from darkroom.networks.saved import read_card
 from darkroom.sampling import generate
 from tasks.job import STEP, Done, Job, identities
 
+FORGOTTEN = "it was trained on images since forgotten, or from such weights"
 DRAWN = 32  # images of each model in the comparison
 
 
@@ -49,7 +50,7 @@ def promote(job: Job) -> Done:
         return Done("promote", "refused", compared.refusals, time.perf_counter() - started, number)
     if job.settings.promote.approval == "person":
         why = "all gates passed; it waits for a person's approval in the Prefect UI, or for `darkroom promote`"
-        asked = prefect_runs.start_deployment(f"promotion/{job.workspace.name}", workspace=str(job.workspace))
+        asked = prefect_runs.start_flow("promotion", job.workspace)
         prefect_runs.say(why if asked else f"{why} (the flow `promotion` is not served: `darkroom up` serves it)")
         return Done("promote", "waiting", why, time.perf_counter() - started, number)
     move(job, compared, Decision("promoted", "all gates passed"))
@@ -78,6 +79,8 @@ def compare(job: Job, wanted: str | None) -> Comparison | None:
     samples = _samples(job, challenger)
     scores = _scores_on_this_data(job, challenger)
     found = verdicts(job.settings.promote, scores, samples)
+    if "forgotten" in challenger.tags:
+        found.append(Verdict("forgotten images", False, FORGOTTEN))
     beaten: Scores = {}
     if champion is not None and "forgotten" in champion.tags:
         found.append(
@@ -98,17 +101,27 @@ def move(job: Job, compared: Comparison, decision: Decision) -> None:
     prefect_runs.say(f"{compared.challenger.name} version {compared.challenger.number} is the champion: {decision.why}")
 
 
-def tell_of_a_move_made_elsewhere(job: Job) -> None:
+@task(task_run_name="look where the champion is", **STEP)
+def check_champion(job: Job) -> Done:
+    """Notice a champion that was moved elsewhere, for a flow that does nothing else."""
+    started = time.perf_counter()
+    said = tell_of_a_move_made_elsewhere(job)
+    how, why = ("computed", said) if said else ("unchanged", "the champion is where it was last moved to")
+    return Done("check", how, why, time.perf_counter() - started)
+
+
+def tell_of_a_move_made_elsewhere(job: Job) -> str:
     """Where someone moved `champion` in the MLflow UI: respect it, record it, and warn if the version fails its gates."""
     moved = promotions.noticed(job.workspace, job.settings.register_.name)
     if moved is None:
-        return
+        return ""
     version, before = moved
     refusals = [one.text for one in verdicts(job.settings.promote, version.scores, None) if not one.passed]
     verdict = f"**It fails its gates**: {'; '.join(refusals)}" if refusals else "It passes its gates."
     text = f"{version.name} version {version.number} was made champion outside darkroom (before: {before or 'none'}). {verdict}"
     prefect_runs.show_page("champion-moved", f"{'⚠ ' if refusals else ''}{text}", "The champion was moved elsewhere")
     prefect_runs.say(text.replace("**", ""))
+    return text
 
 
 def _samples(job: Job, version: Version) -> Pixels:
@@ -122,15 +135,18 @@ def _samples(job: Job, version: Version) -> Pixels:
 
 
 def _scores_on_this_data(job: Job, version: Version) -> Scores:
-    """The scores in the version's tags where they were measured on this data with these settings; else measured now, and kept."""
-    settings = job.settings.evaluate.model_dump_json()
+    """A version's scores on this data: its tags' where data, settings and code were these; else measured anew, and kept."""
+    settings, code = job.settings.evaluate.model_dump_json(), workspace.code_digest("evaluate")
     registered = mlflow_registry.report_folder(job.workspace, version) / "params.yaml"
     data = identities(job)["data.md5"]
-    if version.tags.get("data.md5") == data and _evaluated_with(registered) == json.loads(settings):
+    same = version.tags.get("data.md5") == data and version.tags.get("evaluated_by") == code
+    if same and _evaluated_with(registered) == json.loads(settings):
         return version.scores
-    kept = job.workspace / ".darkroom/evaluated" / f"{version.name}-{version.number}-{data}"
+    kept = job.workspace / ".darkroom/evaluated" / f"{version.name}-{version.number}-{data}-{code}"
     if not (kept / "scores.json").exists() or (kept / "settings.json").read_text(encoding="utf-8") != settings:
-        prefect_runs.say(f"scoring version {version.number} again: it was scored on other data or with other settings")
+        prefect_runs.say(
+            f"scoring version {version.number} again: it was scored on other data, with other settings or by other code"
+        )
         folder = mlflow_registry.model_folder(job.workspace, version)
         data_set, keep = job.workspace / "data/curated", job.workspace / KEPT
         followed(evaluate(job.settings.evaluate, data_set, {"version": folder}, kept, keep=keep))

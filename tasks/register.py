@@ -5,7 +5,7 @@ import time
 
 from prefect import task
 
-from adapters import mlflow_registry, mlflow_run, prefect_runs
+from adapters import mlflow_registry, mlflow_run, prefect_runs, workspace
 from adapters.model_card import model_card
 from darkroom.networks.saved import read_card
 from darkroom.refs import digest_of
@@ -35,11 +35,20 @@ def _candidate(job: Job, made_of: dict[str, str]) -> mlflow_registry.Candidate:
     scores = json.loads((at / "reports/evaluate/scores.json").read_text(encoding="utf-8"))["tuned"]
     held_out = json.loads((at / "reports/finetune/metrics.json").read_text(encoding="utf-8"))["held_out_loss"]
     scores |= {"held_out_loss": {"value": held_out}} if held_out is not None else {}
-    tags = {**made_of, **identities(job), "trained_in": run_id_of(job, "finetune") or ""}
+    base = at / "models/base"
+    tags = {
+        **made_of,
+        **identities(job),
+        "base.sha256": digest_of(base),
+        "start.sha256": read_card(base).parent_digest,  # of the weights that its training began from; empty for none
+        "evaluated_by": workspace.code_digest("evaluate"),
+        "trained_in": run_id_of(job, "finetune") or "",
+    }
     files = {part: at / "reports/evaluate" / part for part in ("scores.json", "report.html", "samples_tuned.png")}
     return mlflow_registry.Candidate(
         model=at / "models/tuned",
         labels=card.focus or card.labels,
+        drawing=(card.drawing.steps, card.drawing.guidance),
         scores=scores,
         identities=tags,
         card=model_card(at, job.settings.model_dump(mode="json", by_alias=True), scores, tags),

@@ -93,7 +93,7 @@ def darkroom(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     said, complained = StringIO(), StringIO()
     with patch.dict(os.environ), warnings.catch_warnings(), chdir(cwd):
         warnings.simplefilter("ignore")  # the products' own; ours are errors
-        for package in ("darkroom", "adapters", "tasks", "flows", "cli"):
+        for package in ("darkroom", "adapters", "tasks", "flows", "serving", "cli"):
             warnings.filterwarnings("error", module=rf"{package}(\..*)?$")
         with redirect_stdout(said), redirect_stderr(complained), ExitStack() as settings:
             if words[0] == "run":

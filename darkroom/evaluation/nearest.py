@@ -32,8 +32,8 @@ View = Callable[[Some], NDArray[np.float32]]  # as float32 [n, d], never further
 
 
 @dataclass(frozen=True, slots=True)
-class _Two:
-    """The two nearest, nearest first; of equals the one that stands first. Index and squared distance, [n, 2] each."""
+class _Few:
+    """The nearest, nearest first; of equals the one that stands first. Index and squared distance, [n, count] each."""
 
     index: NDArray[np.int64]
     squared: Numbers
@@ -66,11 +66,11 @@ def nearest_training(pixels: Pixels, training: Pixels, mirrored: bool = False) -
     """
     _check(pixels, training, "images")
     shrunk = _shrunk(np.asarray(pixels))
-    views = [_halved, _flat] if shrunk.shape[1] % 2 == 0 and shrunk.shape[2] % 2 == 0 else [_flat]
-    two = _two_nearest(shrunk, training, _shrunk, views)
+    views = _views(shrunk)
+    two = _nearest(shrunk, training, _shrunk, views, 2)
     flipped = np.zeros(len(shrunk), np.bool_)
     if mirrored:
-        two, flipped = _either(two, _two_nearest(shrunk[:, :, ::-1], training, _shrunk, views))
+        two, flipped = _either(two, _nearest(shrunk[:, :, ::-1], training, _shrunk, views, 2))
     nearest, second = (np.sqrt(two.squared) / 255).T
     return Neighbours(two.index[:, 0], nearest, second, flipped)
 
@@ -78,14 +78,29 @@ def nearest_training(pixels: Pixels, training: Pixels, mirrored: bool = False) -
 def nearest_described(described: Described, training: Described) -> Neighbours:
     """The same among features: [n, d], [t, d]; Euclidean distances."""
     _check(described, training, "features")
-    two = _two_nearest(described, training, np.asarray, [np.asarray])
+    two = _nearest(described, training, np.asarray, [np.asarray], 2)
     nearest, second = np.sqrt(two.squared).T
     return Neighbours(two.index[:, 0], nearest, second, np.zeros(len(nearest), np.bool_))
 
 
-def _check(asked: Some, training: Some, what: str) -> None:
-    if len(training) < 2:
-        raise ValueError(f"nearest neighbours need at least 2 training images; there are {len(training)}")
+def nearest_few(pixels: Pixels, training: Pixels, count: int) -> tuple[NDArray[np.int64], Numbers]:
+    """The `count` nearest training images of each image, nearest first; of equals the first. Indices and distances [n, count].
+
+    Raises ValueError where there are fewer training images, or of another size.
+    """
+    _check(pixels, training, "images", count)
+    shrunk = _shrunk(np.asarray(pixels))
+    few = _nearest(shrunk, training, _shrunk, _views(shrunk), count)
+    return few.index, np.sqrt(few.squared) / 255
+
+
+def _views(pixels: Pixels) -> list[View]:
+    return [_halved, _flat] if pixels.shape[1] % 2 == 0 and pixels.shape[2] % 2 == 0 else [_flat]
+
+
+def _check(asked: Some, training: Some, what: str, count: int = 2) -> None:
+    if len(training) < count:
+        raise ValueError(f"nearest neighbours need at least {count} training images; there are {len(training)}")
     if asked.shape[1:] != training.shape[1:]:
         raise ValueError(f"{what} of {asked.shape[1:]} cannot be compared with training {what} of {training.shape[1:]}")
 
@@ -111,7 +126,7 @@ def _halved(pixels: Pixels) -> NDArray[np.float32]:
     return sums
 
 
-def _either(straight: _Two, mirrored: _Two) -> tuple[_Two, NDArray[np.bool_]]:
+def _either(straight: _Few, mirrored: _Few) -> tuple[_Few, NDArray[np.bool_]]:
     """The nearer of both ways to each training image; whether the nearest is a mirrored one [n].
 
     The two nearest of each way suffice: only one of the four can be the nearest once more.
@@ -121,26 +136,26 @@ def _either(straight: _Two, mirrored: _Two) -> tuple[_Two, NDArray[np.bool_]]:
     index, squared = np.take_along_axis(index, order, 1), np.take_along_axis(squared, order, 1)
     other = np.argmax(index != index[:, :1], axis=1)[:, None]
     picked = np.hstack([np.zeros_like(other), other])
-    two = _Two(np.take_along_axis(index, picked, 1), np.take_along_axis(squared, picked, 1))
+    two = _Few(np.take_along_axis(index, picked, 1), np.take_along_axis(squared, picked, 1))
     return two, order[:, 0] >= straight.index.shape[1]
 
 
-def _two_nearest(asked: Some, training: Some, read: Read, views: Sequence[View]) -> _Two:
+def _nearest(asked: Some, training: Some, read: Read, views: Sequence[View], count: int) -> _Few:
     """Through views of more and more detail, until all are proven; what no view proves is compared with every one."""
-    found = _Two(np.zeros((len(asked), 2), np.int64), np.full((len(asked), 2), np.inf))
+    found = _Few(np.zeros((len(asked), count), np.int64), np.full((len(asked), count), np.inf))
     left = np.arange(len(asked))
     for view in views:
         if not len(left):
             break
-        candidates, beyond = _candidates(view(asked[left]), training, partial(_through, read, view))
-        two = _decided(asked[left], training, read, candidates)
-        proven = beyond > two.squared[:, 1]
-        found.index[left[proven]], found.squared[left[proven]] = two.index[proven], two.squared[proven]
+        candidates, beyond = _candidates(view(asked[left]), training, partial(_through, read, view), count)
+        few = _decided(asked[left], training, read, candidates, count)
+        proven = beyond > few.squared[:, -1]
+        found.index[left[proven]], found.squared[left[proven]] = few.index[proven], few.squared[proven]
         left = left[~proven]
     for row in left:
         everyone = np.arange(len(training))[None]
-        two = _decided(asked[row : row + 1], training, read, everyone)
-        found.index[row], found.squared[row] = two.index[0], two.squared[0]
+        few = _decided(asked[row : row + 1], training, read, everyone, count)
+        found.index[row], found.squared[row] = few.index[0], few.squared[0]
     return found
 
 
@@ -148,9 +163,9 @@ def _through(read: Read, view: View, rows: Some) -> NDArray[np.float32]:
     return view(read(rows))
 
 
-def _candidates(asked: NDArray[np.float32], training: Some, view: View) -> tuple[NDArray[np.int64], Numbers]:
+def _candidates(asked: NDArray[np.float32], training: Some, view: View, wanted: int) -> tuple[NDArray[np.int64], Numbers]:
     """The training images that seem nearest [n, k], and a squared distance that all the others lie beyond [n]."""
-    rows, count = torch.from_numpy(asked), min(CANDIDATES, len(training))
+    rows, count = torch.from_numpy(asked), min(max(CANDIDATES, 2 * wanted), len(training))
     of_rows = torch.linalg.vecdot(rows, rows)
     index, best = torch.zeros(len(rows), 0, dtype=torch.int64), torch.zeros(len(rows), 0)
     largest = 0.0
@@ -172,8 +187,8 @@ def _candidates(asked: NDArray[np.float32], training: Some, view: View) -> tuple
     return index.numpy(), beyond.numpy()
 
 
-def _decided(asked: Some, training: Some, read: Read, candidates: NDArray[np.int64]) -> _Two:
-    """The two nearest of the candidates [n, k], compared in float64: exact for whole numbers."""
+def _decided(asked: Some, training: Some, read: Read, candidates: NDArray[np.int64], count: int) -> _Few:
+    """The nearest of the candidates [n, k], compared in float64: exact for whole numbers."""
     ordered = np.sort(candidates, axis=1)
     apart = np.empty(ordered.shape)
     width = max(1, AT_ONCE * CANDIDATES // ordered.shape[1])
@@ -184,5 +199,5 @@ def _decided(asked: Some, training: Some, read: Read, candidates: NDArray[np.int
             near = read(training[which.ravel()]).reshape(*which.shape, -1).astype(np.float64)
             near -= asked[at : at + width].reshape(len(which), 1, -1)
             apart[at : at + width, start : start + BLOCK] = np.square(near, out=near).sum(-1)
-    order = np.argsort(apart, axis=1, kind="stable")[:, :2]
-    return _Two(np.take_along_axis(ordered, order, 1), np.take_along_axis(apart, order, 1))
+    order = np.argsort(apart, axis=1, kind="stable")[:, :count]
+    return _Few(np.take_along_axis(ordered, order, 1), np.take_along_axis(apart, order, 1))

@@ -1,10 +1,12 @@
 """The command of the stage `finetune`: python -m darkroom.finetuning"""
 
+import sys
 from pathlib import Path
 
 from darkroom.finetuning.finetune import FinetuneSection, finetune
 from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
 from darkroom.training.course import Conduct
+from darkroom.training.parallel import joined, leads
 from darkroom.training.session import Places
 
 BASE = Path("models/base")
@@ -19,8 +21,11 @@ PLACES = Places(
 
 def main() -> int:
     """Fine-tune the base model of the workspace in the current folder."""
-    with stop_asked() as stopping:
-        return run_stage("finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES, Conduct(stopping)))
+    with joined(), stop_asked() as stopping:
+        conduct, journal = Conduct(stopping), Path(sys.argv[1]) if len(sys.argv) > 1 else None
+        return run_stage(
+            "finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES, conduct), tells=leads(), journal=journal
+        )
 
 
 if __name__ == "__main__":

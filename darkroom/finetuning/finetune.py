@@ -18,6 +18,7 @@ from darkroom.randomness import ORDER, generator_for
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.sampling import draw, noise_for
 from darkroom.training.course import UNSTEERED, Conduct, Course
+from darkroom.training.parallel import leads
 from darkroom.training.session import Places, Splits, run_course
 
 ACROSS = 8  # images in a row of the comparison
@@ -60,7 +61,8 @@ def finetune(
         yield Noted(f"{len(mixed) - len(images):,} images of other labels are mixed in, against forgetting them")
     learning = section.method.prepare(model.train(), section.seed)
     ref = yield from run_course(learning, tuned, section, Splits(mixed, held_out), places, conduct)
-    _compare(base, places, section.seed)
+    if leads():
+        _compare(base, places, section.seed)
     return WeightsRef(ref.path, ref.digest, sum(value.numel() for value in build(tuned).parameters()))
 
 

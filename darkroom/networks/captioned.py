@@ -71,7 +71,7 @@ class Captioned(nn.Module):
 
     def read(self, text: Tensor) -> Tensor:
         """Tokens of captions [n, length] -> their embeddings [n, width]."""
-        whole = self.position[:1].expand(len(text), 1, -1)
+        whole = self.position[:1].expand(text.shape[0], 1, -1)
         tokens = torch.cat([whole, self.byte(text) + self.position[1:]], dim=1)
         there = F.pad(text > 0, (1, 0), value=True)[:, None, None, :]  # [n, heads, asking, asked]
         for block in self.blocks:

@@ -32,6 +32,10 @@ class Condition:
         """The same, with no class and no caption told."""
         return replace(self, label=torch.full_like(self.label, -1), text=None)
 
+    def at(self, rows: Tensor) -> "Condition":
+        """What is told of these images alone. `rows` int64 [m]"""
+        return Condition(*(None if told is None else told[rows] for told in vars(self).values()))  # type: ignore[arg-type]
+
 
 class EdmPreconditioning(Section):
     """Unit variance in and out at every level, for images of deviation `data_deviation` (EDM, table 1, last column)."""

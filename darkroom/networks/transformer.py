@@ -127,7 +127,7 @@ class Transformer(Conditioned):
     def _from_patches(self, tokens: Tensor) -> Tensor:
         """[n, t, c * patch * patch] -> [n, c, s, s]"""
         side = self.image_size // self.patch
-        return F.pixel_shuffle(tokens.transpose(1, 2).reshape(len(tokens), -1, side, side), self.patch)
+        return F.pixel_shuffle(tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side), self.patch)
 
 
 def _normed(values: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class Attention(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[n, c, s, s] -> [n, c, s, s]"""
         places: Tensor = self.enter(self.norm(images))
-        query, key, value = places.reshape(len(images), 3, self.heads, HEAD, -1).transpose(-1, -2).unbind(1)
+        query, key, value = places.reshape(images.shape[0], 3, self.heads, HEAD, -1).transpose(-1, -2).unbind(1)
         mixed = F.scaled_dot_product_attention(F.rms_norm(query, (HEAD,)), F.rms_norm(key, (HEAD,)), value)
         return images + self.leave(mixed.transpose(-1, -2).reshape(images.shape))
 

@@ -1,9 +1,11 @@
 """The command of the stage `train_base`: python -m darkroom.training"""
 
+import sys
 from pathlib import Path
 
 from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
 from darkroom.training.course import Conduct
+from darkroom.training.parallel import joined, leads
 from darkroom.training.session import Places
 from darkroom.training.train_base import TrainBaseSection, train_base
 
@@ -18,8 +20,11 @@ PLACES = Places(
 
 def main() -> int:
     """Train the base model of the workspace in the current folder."""
-    with stop_asked() as stopping:
-        return run_stage("train_base", TrainBaseSection, lambda section: train_base(section, PLACES, Conduct(stopping)))
+    with joined(), stop_asked() as stopping:
+        conduct, journal = Conduct(stopping), Path(sys.argv[1]) if len(sys.argv) > 1 else None
+        return run_stage(
+            "train_base", TrainBaseSection, lambda section: train_base(section, PLACES, conduct), tells=leads(), journal=journal
+        )
 
 
 if __name__ == "__main__":

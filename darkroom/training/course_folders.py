@@ -8,6 +8,7 @@ from typing import Any
 
 from darkroom.events import Event, Noted
 from darkroom.training.checkpoints import forget_checkpoints
+from darkroom.training.parallel import leads
 
 KEPT = 3  # courses whose checkpoints are kept, for a return to settings tried before
 RECORD = "course.json"
@@ -29,6 +30,8 @@ def entered(checkpoints: Path, facts: Mapping[str, Any]) -> Generator[Event, Non
         (record.parent for record in checkpoints.glob(f"*/{RECORD}") if record.parent != folder),
         key=lambda other: (other / RECORD).stat().st_mtime_ns,
     )
+    if not leads():
+        return folder
     before = _read(others[-1]) if others and not folder.exists() else {}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RECORD).write_text(text, encoding="utf-8")

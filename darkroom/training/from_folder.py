@@ -11,21 +11,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+
 from darkroom.augmentation import AugmentSection, augment
 from darkroom.curation.curate import CurateSection, curate
 from darkroom.events import Event, Noted, kept
 from darkroom.networks.saved import device_named
 from darkroom.refs import WeightsRef, digest_of
+from darkroom.sampling import evaluations
 from darkroom.training.beginning import begin
 from darkroom.training.course import UNSTEERED, Conduct
+from darkroom.training.parallel import agreed, leads, wait_for_all
 from darkroom.training.planning import images_per_second
 from darkroom.training.rehearsal import materials_of
-from darkroom.training.session import Places
+from darkroom.training.session import SHEET, Places
 from darkroom.training.train_base import TrainBaseSection, fresh, splits_of, train_base
 
 WORK, REQUEST, EVENTS = "work", "request.json", "events.jsonl"
 MEASURED = 5.0  # seconds of training before a course by minutes, to know its images
 BETWEEN_SAVES = 300.0  # seconds at most between two checkpoints
+DRAWING = 0.05  # share of the time that drawing sample sheets may take
+TRAINING = 3  # evaluations of the network that training on an image costs: forward, and twice that backward
 
 
 @dataclass(frozen=True)
@@ -56,27 +62,64 @@ def train_folder(request: Request, out: Path, conduct: Conduct = UNSTEERED) -> G
         raise FileExistsError(f"{out} is not empty, and holds no model of `darkroom train`; choose another folder")
     if _recorded(out) == facts:
         yield Noted(f"{out}: unchanged, the same request has been fulfilled")
-        return WeightsRef(str(out), digest_of(out / "weights.safetensors"), 0)
-    if _recorded(work) != facts:
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
-        (work / REQUEST).write_text(json.dumps(facts), encoding="utf-8")
-    ref = yield from kept(_steps(request, work, conduct), work / EVENTS)
+        return _made(out)
+    wait_for_all()  # until here nobody has changed anything
+    if not leads():
+        wait_for_all()
+        yield from _trained_once(request, work, conduct)
+    else:
+        goes_on = _recorded(work) == facts
+        if not goes_on:
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir(parents=True)
+            (work / REQUEST).write_text(json.dumps(facts), encoding="utf-8")
+        yield from kept(_steps(request, work, conduct), work / EVENTS, anew=not goes_on)
+        _move(work, out)
+    wait_for_all()
+    return _made(out)
+
+
+def _steps(request: Request, work: Path, conduct: Conduct) -> Generator[Event, None, None]:
+    yield from prepared(request, work)
+    wait_for_all()
+    yield from _trained_once(request, work, conduct)
+
+
+def _trained_once(request: Request, work: Path, conduct: Conduct) -> Generator[Event, None, None]:
+    """Train, but where that is done and the program was stopped while the files were moved."""
+    if agreed(not places_in(work).report.exists()):
+        yield from trained(request, work, conduct)
+
+
+def _move(work: Path, out: Path) -> None:
+    """The model, what shows it and what was told, out of the work folder, which goes."""
     for made in (work / "report", work / "model"):
         for file in sorted(made.iterdir()):
+            if (out / file.name).is_dir():
+                shutil.rmtree(out / file.name)
             file.replace(out / file.name)
     for name in (EVENTS, REQUEST):  # the request comes last: it vouches
         (work / name).replace(out / name)
     shutil.rmtree(work)
-    return WeightsRef(str(out), digest_of(out / "weights.safetensors"), ref.parameters)
 
 
-def _steps(request: Request, work: Path, conduct: Conduct) -> Generator[Event, None, WeightsRef]:
-    places = Places(work / "data", work / "augmented", work / "model", work / "report", work / "checkpoints")
-    if not places.data.exists():  # it comes into being whole
+def places_in(work: Path) -> Places:
+    """Where a course from a folder finds and leaves things."""
+    return Places(work / "data", work / "augmented", work / "model", work / "report", work / "checkpoints")
+
+
+def prepared(request: Request, work: Path) -> Generator[Event, None, None]:
+    """Curate and augment, where that is not yet done: both come into being whole."""
+    places = places_in(work)
+    if not places.data.exists():
         yield from curate(request.curate, request.source, places.data, work / "curation")
     if not places.augmented.exists():
         yield from augment(request.augment, places.data, places.augmented, work / "augmentation")
+
+
+def trained(request: Request, work: Path, conduct: Conduct) -> Generator[Event, None, WeightsRef]:
+    """Train on what was prepared."""
+    places = places_in(work)
     section = yield from _fitted(request, places)
     return (yield from train_base(section, places, Conduct(conduct.stopping, request.minutes)))
 
@@ -86,15 +129,21 @@ def _fitted(request: Request, places: Places) -> Generator[Event, None, TrainBas
     if request.minutes is None:
         return request.train
     record = places.out.parent / "speed.json"
-    if not record.exists():
+    if agreed(not record.exists()):
         yield Noted("measuring the speed of this machine")
-        record.write_text(json.dumps(_speed(request, places)), encoding="utf-8")
+        measured = _speed(request, places)
+        if leads():
+            record.with_suffix(".partial").write_text(json.dumps(measured), encoding="utf-8")
+            record.with_suffix(".partial").replace(record)
+        wait_for_all()
     speed = float(json.loads(record.read_text(encoding="utf-8")))
     images = max(request.train.batch_size, round(speed * 60 * request.minutes))
     yield Noted(f"{speed:.0f} images/s: some {images:,} images in {request.minutes:g} minutes; the clock ends it")
     fitted = request.train.stretched(images)
     often = max(fitted.batch_size, min(fitted.checkpoint_every, round(speed * BETWEEN_SAVES)))
-    return fitted.model_copy(update={"checkpoint_every": often})
+    sheet = SHEET * evaluations(fitted.drawing) / TRAINING  # images that could be trained on while a sheet is drawn
+    seldom = max(fitted.samples_every, round(sheet / DRAWING))
+    return fitted.model_copy(update={"checkpoint_every": often, "samples_every": seldom})
 
 
 def _speed(request: Request, places: Places) -> float:
@@ -105,6 +154,15 @@ def _speed(request: Request, places: Places) -> float:
     return images_per_second(begin(model.to(device_named(section.device)), section), section, materials, MEASURED)
 
 
+def _made(out: Path) -> WeightsRef:
+    parameters = sum(value.numel() for value in load_file(out / "weights.safetensors").values())
+    return WeightsRef(str(out), digest_of(out / "weights.safetensors"), parameters)
+
+
 def _recorded(folder: Path) -> Any:
+    """What a folder was made for; None where that is not said, or was half written when the program was killed."""
     file = folder / REQUEST
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    except ValueError:
+        return None

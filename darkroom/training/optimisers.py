@@ -14,7 +14,9 @@ from darkroom.networks.denoiser import Denoiser
 from darkroom.sections import Section
 
 BETAS = (0.9, 0.99)  # EDM2: a memory of 100 batches for the squares, so that short courses are not ruled by their start
-Decay = Annotated[float, Field(ge=0, description="share of the learning rate by which matrices and convolutions shrink")]
+Decay = Annotated[
+    float, Field(ge=0, description="share of the learning rate by which matrices shrink; convolutions, gains and tables do not")
+]
 
 
 class AdamWSettings(Section):

@@ -19,7 +19,8 @@ class Pace:
     def __init__(
         self, course: Course, minutes: float | None, state: State, clock: Callable[[], float] = time.perf_counter
     ) -> None:
-        self._images, self._minutes, self._state, self._clock = course.images, minutes, state, clock
+        self._images, self._batch, self._minutes = course.images, course.batch_size, minutes
+        self._state, self._clock = state, clock
         self._last = self._told = clock()
         self._told_images = state.images_seen
 
@@ -32,12 +33,12 @@ class Pace:
             self._state.seconds = slowest(self._state.seconds)
 
     def total(self) -> int:
-        """Images seen at the end of the course."""
+        """Images seen at the end of the course: of one by minutes, at least a whole batch more while there is time."""
         share = self._share()
         if share is None:
             return self._images
         expected = self._images if share < YOUNG else round(self._state.images_seen / share)
-        return max(expected, self._state.images_seen + 1) if share < 1 else self._state.images_seen
+        return max(expected, self._state.images_seen + self._batch) if share < 1 else self._state.images_seen
 
     def over(self) -> bool:
         """Whether the budget is used up."""

@@ -3,15 +3,41 @@
 What is random is drawn for the whole batch and then shared out, and gradients are summed with each image's own weight: the
 result is one process's with the same batch, but for the order of summation. A checkpoint says nothing of how many there were: two
 go on where one stopped. Alone, all of this does nothing. Gradients travel after the backward pass, not during it.
-Run with gloo on processors; with NCCL on GPUs it was not run.
+torch's launcher starts them: `darkroom train --processes 2`, or `torchrun ... -m darkroom.training` in a workspace, on one
+machine or several that share its folder. Run with gloo on processors; with NCCL on GPUs it was not run.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 
 from darkroom.training.batches import Batch
+
+PATIENCE = timedelta(hours=12)  # for each other: the first of them may curate for long
+
+
+def launched() -> bool:
+    """Whether torch's launcher started this process, as one of several or the only one."""
+    return distributed.is_torchelastic_launched()
+
+
+@contextmanager
+def joined() -> Iterator[None]:
+    """Take part in the training of all processes that torch's launcher started; alone where it did not start this one."""
+    if distributed.is_initialized() or not launched():
+        yield
+        return
+    on_gpu = torch.cuda.is_available()
+    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
+    if on_gpu:
+        torch.cuda.set_device(distributed.get_node_local_rank())
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
 
 
 def place() -> tuple[int, int]:

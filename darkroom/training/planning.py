@@ -18,6 +18,7 @@ from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
 from darkroom.training.memory import Manner, gradient, set_recompute
+from darkroom.training.parallel import agreed, slowest
 
 WARM = 2  # batches before the clock starts: the first ones allocate
 Clock = Callable[[], float]
@@ -79,7 +80,7 @@ def images_per_second(
         for number in counting():
             if number == WARM:
                 started = clock()
-            if number > WARM and clock() - started >= seconds:
+            if agreed(number > WARM and clock() - started >= seconds):
                 break
             batch = batches.at(number * course.batch_size, course.batch_size)
             _, manner = followed(gradient(state.model, state.weighting, batch, manner))
@@ -87,7 +88,7 @@ def images_per_second(
             average_into(state.averaged, state.model, 0.01)
             if device.type == "cuda":
                 torch.cuda.synchronize()
-    return (number - WARM) * course.batch_size / max(clock() - started, 1e-9)
+    return (number - WARM) * course.batch_size / max(slowest(clock() - started), 1e-9)
 
 
 def kept_bytes(state: State, batch: Batch, recompute: bool) -> int:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from darkroom.networks.saved import write_tensors
+from darkroom.networks.saved import ModelError, build, read_card, save_model, write_tensors
+from darkroom.refs import replaced
 
 WIDTHS = (0.05, 0.10)  # the two that are tracked; what is rebuilt is best between and near them
 FOLDER = "averages"
@@ -68,6 +69,20 @@ def forget_snapshots(folder: Path, images_seen: int) -> None:
     for file in (folder / FOLDER).glob("*"):
         if int(file.stem[:12]) > images_seen:
             file.unlink()
+
+
+def write_average(folder: Path, width: float, out: Path) -> None:
+    """A model folder `out` with the weights of the model in `folder` averaged by another width.
+
+    Raises FileNotFoundError and ValueError as `rebuilt` does, ModelError where the averages are of another network.
+    """
+    card, weights = read_card(folder), rebuilt(folder, width)
+    try:
+        build(card).load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"{folder / FOLDER}: not averages of this model: {' '.join(str(error).split())}") from None
+    with replaced(out) as fresh:
+        save_model(fresh, weights, card)
 
 
 def rebuilt(folder: Path, width: float) -> dict[str, Tensor]:

@@ -19,7 +19,8 @@ def resumed(materials: Materials, state: State) -> Generator[Noted, None, None]:
     """Set `state` to the newest good checkpoint, if there is one."""
     for sentence in restore_newest(materials.checkpoints, state):
         yield Noted(sentence)
-    forget_snapshots(materials.checkpoints, state.images_seen)
+    if leads():
+        forget_snapshots(materials.checkpoints, state.images_seen)
     if state.images_seen:
         yield Noted(f"going on from {state.images_seen:,} images seen")
 
@@ -28,7 +29,8 @@ def best_taken(course: Course, materials: Materials, state: State) -> Generator[
     """Where patience ended the course, the averaged weights at the best held-out loss are its answer."""
     if out_of_patience(state.history, course.patience) and restore_best(materials.checkpoints, state):
         yield Noted(f"ended at {state.images_seen:,} images seen: no better held-out loss for {course.patience} measurements")
-        yield SamplesDrawn(state.images_seen, str(materials.draw(state.averaged, state.images_seen).path))
+        if leads():
+            yield SamplesDrawn(state.images_seen, str(materials.draw(state.averaged, state.images_seen).path))
 
 
 def saved(materials: Materials, state: State) -> SnapshotSaved | Noted:
@@ -62,7 +64,8 @@ def undone(materials: Materials, state: State, loss: float, names: list[str]) ->
             f"lower the learning rate, or look at these images: {_few(names)}"
         )
     restore_newest(materials.checkpoints, state)
-    forget_snapshots(materials.checkpoints, state.images_seen)
+    if leads():
+        forget_snapshots(materials.checkpoints, state.images_seen)
     state.cut, state.skipped, state.seconds = cut, skipped, seconds
     return SpikeUndone(seen, loss, usual, state.images_seen, cut, tuple(names))
 

@@ -20,6 +20,7 @@ from darkroom.training.checkpoints import forget_checkpoints
 from darkroom.training.course import Conduct, Course, Materials, Sheet
 from darkroom.training.course_folders import entered
 from darkroom.training.loop import train
+from darkroom.training.parallel import leads, wait_for_all
 from darkroom.training.profiles import FOLDER as AVERAGES
 from darkroom.training.report import film_strip, write_report
 
@@ -62,16 +63,19 @@ def run_course(
         return _draw_sheet(averaged, card, course.seed, checkpoints / "samples" / f"{images_seen:012d}.png", device)
 
     materials = Materials(splits.train, splits.held_out, read_recipe(places.augmented), checkpoints, draw_sheet, conduct)
+    wait_for_all()
     state = yield from train(model, course, materials, device)
     merge_parts(state.averaged)
     done = card.model_copy(update={"images_seen": card.images_seen + state.images_seen})
-    with replaced(places.report) as report, replaced(places.out) as out:
-        save_model(out, state.averaged.state_dict(), done)
-        if (checkpoints / AVERAGES).exists():
-            shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
-        write_report(report, state, parameters, course, splits.train)
-        film_strip(sorted((checkpoints / "samples").glob("*.png")), report)
-    forget_checkpoints(checkpoints)
+    if leads():
+        with replaced(places.report) as report, replaced(places.out) as out:
+            save_model(out, state.averaged.state_dict(), done)
+            if (checkpoints / AVERAGES).exists():
+                shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
+            write_report(report, state, parameters, course, splits.train)
+            film_strip(sorted((checkpoints / "samples").glob("*.png")), report)
+        forget_checkpoints(checkpoints)
+    wait_for_all()
     return WeightsRef(str(places.out), digest_of(places.out), parameters)
 
 

@@ -1,5 +1,6 @@
 """Tracking: batches go out in order, and an absent MLflow stops nothing."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from adapters import mlflow_run
 from darkroom.events import HeldOutMeasured, SamplesDrawn, StepTaken
+from darkroom.stage import StoppedOnRequest
 
 
 class Client:
@@ -59,6 +61,7 @@ def test_what_could_not_be_sent_waits_and_is_sent_when_mlflow_is_back(monkeypatc
     sender.tell(step(48))
     assert sender.trouble == ""
     assert [one.step for one in client.metrics if one.key == "loss"] == [16, 32, 48]
+    assert client.artifacts == ["samples.png"]
 
 
 def test_settings_are_flattened_with_their_paths() -> None:
@@ -84,3 +87,58 @@ def test_two_workspaces_in_one_process_keep_their_records_apart(tmp_path: Path, 
     assert [model.name for model in mlflow_run.connected(tmp_path / "first").search_registered_models()] == ["first"]
     assert [model.name for model in mlflow_run.connected(tmp_path / "second").search_registered_models()] == ["second"]
     assert (tmp_path / "second" / ".darkroom" / "mlflow.db").exists()
+
+
+def subject(workspace: Path, seed: int = 0) -> mlflow_run.Subject:
+    return mlflow_run.Subject(workspace, "train_base", "life", {"seed": seed}, {"data.md5": "d"}, None)
+
+
+def stopped(workspace: Path) -> mlflow_run.Sender:
+    """A run that ended because it was asked to."""
+    with suppress(StoppedOnRequest), mlflow_run.run_of(subject(workspace)) as sender:
+        sender.tell(step(16))
+        raise StoppedOnRequest("stopped")
+    return sender
+
+
+def test_a_training_that_was_stopped_goes_on_in_the_run_that_it_began_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    first = stopped(tmp_path)
+    client = mlflow_run.connected(tmp_path)
+    assert client.get_run(first.run_id).info.status == "KILLED"
+    with mlflow_run.run_of(subject(tmp_path)) as second:
+        second.tell(step(32))
+    assert second.run_id == first.run_id
+    assert [one.step for one in client.get_metric_history(first.run_id, "loss")] == [16, 32]
+    assert client.get_run(first.run_id).info.status == "FINISHED"
+    with mlflow_run.run_of(subject(tmp_path)) as third:  # it ended well: this is another
+        pass
+    assert third.run_id != first.run_id
+    assert [when_and_tags[1]["data.md5"] for when_and_tags in mlflow_run.runs_of(tmp_path, "train_base")] == ["d", "d"]
+
+
+def test_another_training_begins_a_run_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    first = stopped(tmp_path)
+    with mlflow_run.run_of(subject(tmp_path, seed=1)) as second:
+        pass
+    assert second.run_id != first.run_id
+
+
+def test_a_run_whose_mlflow_is_away_at_its_start_begins_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, client, away = 1000.0, Client(), True
+    monkeypatch.setattr(mlflow_run.time, "monotonic", lambda: now)
+
+    def begin() -> tuple[Any, str]:
+        if away:
+            raise mlflow_run.TrackingError("MLflow does not answer")
+        return client, "run"
+
+    sender = mlflow_run.Sender(None, "", begin)
+    assert not sender.reach()
+    sender.tell(SamplesDrawn(0, "samples.png"))
+    sender.tell(step(16))
+    away, now = False, now + mlflow_run.RETRY_EVERY + 1
+    sender.tell(step(32))
+    assert (sender.run_id, client.artifacts) == ("run", ["samples.png"])
+    assert [one.step for one in client.metrics if one.key == "loss"] == [16, 32]

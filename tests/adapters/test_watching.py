@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from adapters import watching
-from adapters.watching import Watcher
+from adapters.mlflow_run import TrackingError
+from adapters.watching import ChampionWatcher, Watcher
 from darkroom.params import Params, read_params
 from tests.conftest import draw_images, tiny_settings, write_settings
 
@@ -71,3 +72,23 @@ def test_a_folder_that_is_away_is_said_once_and_starts_nothing(
     assert len(said) == 2
     assert "not there" in said[0]
     assert told == []
+
+
+def test_a_champion_moved_elsewhere_is_told_of_once_and_a_registry_that_is_away_is_said_once(
+    tmp_path: Path, settings: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str | TrackingError] = ["", "2", "2", TrackingError("away"), TrackingError("away"), "2", "", "3"]
+
+    def moved(workspace: Path, name: str) -> str:
+        now = found.pop(0)
+        if isinstance(now, TrackingError):
+            raise now
+        return now
+
+    monkeypatch.setattr(watching, "moved_elsewhere", moved)
+    told, said = list[str](), list[str]()
+    watcher = ChampionWatcher(tmp_path, lambda: told.append("told"), said.append)
+    while found:
+        watcher.look(settings)
+    assert told == ["told", "told"]
+    assert said == ["version 2 was made champion outside darkroom", "away", "version 3 was made champion outside darkroom"]

@@ -11,7 +11,7 @@ from darkroom.params import Params, schema
 from tests.architecture.stage_imports import COMMANDS, imported_by_stage
 
 TOP = Path(__file__).parents[2]
-PACKAGES = ("darkroom", "adapters", "tasks", "flows", "cli")
+PACKAGES = ("darkroom", "adapters", "tasks", "flows", "serving", "cli")
 REGISTRY_STEPS = {"register", "promote"}  # they change the registry, not files: no stage of DVC's
 POLICIES = {"retrain"}  # a section without a task: it says which of the steps run again
 BANNED = {"utils", "helpers", "common", "core", "misc", "base", "manager", "handler", "tools", "lib"}

@@ -22,9 +22,11 @@ from darkroom.sampling import (
     draw_forming,
     evaluations,
     generate,
+    label_at,
     labels_for,
     noise_for,
     preset,
+    turned,
 )
 from tests.darkroom.tiny import DRAWING, card, finished, stirred
 
@@ -165,6 +167,28 @@ def test_noise_belongs_to_the_image_and_the_seed() -> None:
     many = noise_for(3, range(300), 16)
     assert many.mean().item() == pytest.approx(0, abs=0.01)
     assert many.std().item() == pytest.approx(1, abs=0.01)
+
+
+def test_noise_turns_along_the_sphere() -> None:
+    noise, other = noise_for(1, range(3), 16), noise_for(2, range(3), 16)
+    assert torch.equal(turned(noise, other, 0), noise)
+    assert torch.equal(turned(noise, other, 1), other)
+    lengths = noise.flatten(1).norm(dim=1)
+    before = turned(noise, other, 0.4)
+    for near in (noise, before):  # independent of `other`, and on the way to it already
+        middle = turned(near, other, 0.5)
+        assert (middle.flatten(1).norm(dim=1) / lengths - 1).abs().max() < 0.03
+        to_both = [torch.cosine_similarity(middle.flatten(1), end.flatten(1)) for end in (near, other)]
+        torch.testing.assert_close(to_both[0], to_both[1])  # half way
+    assert torch.equal(turned(noise[1:2], other[1:2], 0.3), turned(noise, other, 0.3)[1:2])
+    torch.testing.assert_close(turned(noise, noise, 0.5), noise)
+
+
+def test_a_label_of_one_image_is_as_common_as_in_training() -> None:
+    labels = [label_at(card(label_counts=(3, 1)), 5, index) for index in range(400)]
+    assert labels.count(0) == pytest.approx(300, abs=35)
+    assert labels != [label_at(card(label_counts=(3, 1)), 6, index) for index in range(400)]
+    assert {label_at(card(label_counts=(0, 5)), 1, index) for index in range(50)} == {1}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import darkroom_process, draw_images, tiny_settings
+from tests.conftest import darkroom, draw_images, tiny_settings
 
 pytestmark = pytest.mark.lifecycle
 
@@ -20,7 +20,7 @@ def params(tmp_path: Path) -> Path:
 def test_data_that_cannot_become_a_model(tmp_path: Path, params: Path, home: Path) -> None:
     """What curation says of it reaches the person as one message; the other kinds of bad data are tested in its room."""
     images = draw_images(tmp_path / "three", 3)
-    done = darkroom_process("run", "--data", images, "--params", params, cwd=tmp_path)
+    done = darkroom("run", "--data", images, "--params", params, cwd=tmp_path)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     last = done.stderr.strip().splitlines()[-1]

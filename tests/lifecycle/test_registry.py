@@ -1,7 +1,10 @@
 """Versions after training: gates, promotion, rollback, lineage, forgetting, retraining; in order, in one workspace."""
 
 import json
+import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ import yaml
 from adapters import lineage, mlflow_registry, promotions
 from adapters.mlflow_run import connected
 from adapters.promotions import Decision, PromotionError
+from darkroom.params import read_params
 from tests.conftest import darkroom, draw_images, write_settings
 
 pytestmark = pytest.mark.lifecycle
@@ -125,8 +129,6 @@ def test_versions_of_another_tool_break_nothing(lived: Path) -> None:
 
 
 def test_new_images_are_trained_on_from_the_champion_and_nothing_new_is_not(lived: Path) -> None:
-    from darkroom.params import read_params
-
     change(lived, promote={"largest_kernel_distance": 1e9})
     draw_images(lived.parent / "my pictures", 8, seed=5)
     done = retrained(lived)
@@ -146,7 +148,8 @@ def test_forgetting_marks_versions_and_trains_from_scratch_without_the_image_and
     copy = image.with_name("copied.png")
     copy.write_bytes(image.read_bytes())
     text = again(lived, "forget", str(image), "--reason", "its owner asked")
-    assert "versions trained on them, now marked: 1" in text
+    assert "versions trained on them, now marked: 1, 2" in text
+    assert read_params(lived / "params.yaml").train_base.start.kind == "scratch"  # it was the weights of a marked version
     assert "forgotten" in mlflow_registry.version_named(lived, "tiny", "1").tags
     listed = yaml.safe_load((lived / "choices.yaml").read_text(encoding="utf-8"))
     assert [(row["sha256"], row["choice"], row["reason"]) for row in listed] == [(train["sha256"], "drop", "its owner asked")]
@@ -155,6 +158,35 @@ def test_forgetting_marks_versions_and_trains_from_scratch_without_the_image_and
     assert train["sha256"] not in kept
     assert image.exists()  # a person's folder is never changed
     assert "there is no such file" in again(lived, "forget", "nowhere.png", "--reason", "x", code=1)
+    marked = mlflow_registry.version_named(lived, "tiny", "2")
+    assert "forgotten" in marked.tags
+    assert "it was trained on images since forgotten" in again(lived, "promote", "2", code=3)
+    text = again(lived, "lineage", "--image", train["sha256"])
+    assert f": train, as {train['path']}" in text  # of the data versions before
+    assert ": rejected: dropped" in text  # of the newest
+
+
+def test_a_training_asked_to_stop_saves_first_and_the_same_command_goes_on(lived: Path, caplog: pytest.LogCaptureFixture) -> None:
+    seldom = dict.fromkeys(("held_out_every", "samples_every", "checkpoint_every"), 1600)
+    change(lived, train_base={"images": 1600, **seldom})
+    journal = lived / ".darkroom/events/train_base.jsonl"
+    before = journal.stat().st_mtime_ns
+
+    def ask() -> None:
+        while journal.stat().st_mtime_ns == before or "StepTaken" not in journal.read_text(encoding="utf-8"):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    text = again(lived, "run", code=130)
+    asking.join()
+    stopped = text.split("darkroom: stopped at ")[1].split()[0]
+    darkroom("run", "--workspace", lived, cwd=lived.parent)
+    assert f"going on from {stopped} images seen" in caplog.text
+    runs = [run for run in connected(lived).search_runs(["1"]) if run.info.run_name == "train_base"]
+    curve = [one.step for one in connected(lived).get_metric_history(runs[0].info.run_id, "loss")]
+    assert curve == list(range(16, 1601, 16)), "one training, one run, with its whole curve"
 
 
 def retrained(workspace: Path) -> dict[str, str]:
@@ -165,7 +197,6 @@ def retrained(workspace: Path) -> dict[str, str]:
 
 
 def in_flow(workspace: Path, look: Callable[..., None]) -> None:
-    import os
     import warnings
     from unittest.mock import patch
 

@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from adapters import local_servers, mlflow_registry, promotions
+from adapters import deployments, local_servers, mlflow_registry, promotions
+from adapters.mlflow_run import connected
 from tests.conftest import TOP, darkroom, draw_images
 from tests.lifecycle.test_registry import change
 
@@ -55,6 +56,32 @@ class Up:
         wanted = {"deployments": {"id": {"any_": [self.deployment(flow)["id"]]}}, "flow_runs": states}
         found = httpx.post(f"{self.prefect}/api/flow_runs/filter", json={**wanted, "sort": "EXPECTED_START_TIME_DESC"})
         return list(found.json()) if found.is_success else []
+
+    def state(self, run: str) -> str:
+        return str(httpx.get(f"{self.prefect}/api/flow_runs/{run}").json()["state"]["type"])
+
+    def process_of(self, run: str) -> int:
+        for place in Path("/proc").glob("[0-9]*"):
+            try:
+                if f"PREFECT__FLOW_RUN_ID={run}".encode() in (place / "environ").read_bytes():
+                    return int(place.name)
+            except OSError:
+                continue
+        raise AssertionError(f"no process runs {run}")
+
+    def automation(self) -> Any:
+        return httpx.post(f"{self.prefect}/api/automations/filter", json={}).json()[0]
+
+    def asked_for(self, change: str) -> str:
+        """The run that a change of the data asks for; it is told of as the watcher tells."""
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: f"{self.prefect}/api"}):
+            deployments.tell_change(self.workspace, change)
+        asked = eventually(
+            lambda: [run for run in self.runs("retraining", "SCHEDULED") if run["parameters"]["why"] == change], 60
+        )
+        return str(asked[0]["id"])
 
     def mlflow_run(self, name: str) -> str:
         wanted = {"experiment_ids": ["1"], "filter": f"attributes.run_name = '{name}'", "order_by": ["start_time ASC"]}
@@ -100,11 +127,17 @@ def test_a_run_scheduled_in_the_future_appears_and_one_triggered_through_the_api
     eventually(lambda: httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json={}).is_success, 60, up.log)
     assert eventually(lambda: up.runs("dataset refresh", "COMPLETED"), 180, up.log)
     assert "MLflow" in httpx.get(up.mlflow).text
+    assert up.deployment("full run")["parameters"]["settings"]["promote"]["approval"] == "person"  # as params.yaml has it now
+    automation = up.automation()
+    changed = {name: automation[name] for name in ("name", "enabled", "trigger", "actions")} | {"description": "mine"}
+    httpx.put(f"{api}/automations/{automation['id']}", json=changed).raise_for_status()
 
 
 def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothing_typed_and_a_death_survived(up: Up) -> None:
     draw_images(up.workspace.parent / "my pictures", 20, seed=3)
     run = eventually(lambda: up.runs("retraining", "RUNNING"), 120, up.log)[0]
+    first, second = up.asked_for("a change"), up.asked_for("another")
+    assert (up.state(first), up.state(second)) == ("CANCELLED", "SCHEDULED"), "the newer change does not supersede the queued run"
     served = next(int(line) for line in pids("serve-flows", up.workspace))
     os.kill(served, signal.SIGKILL)
     eventually(lambda: up.said("flows    ended with code -9"), 60, up.log)
@@ -113,7 +146,14 @@ def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothi
     assert (up.version("challenger"), up.version("champion")) == ("2", "1")
     card = mlflow_registry.report_folder(up.workspace, mlflow_registry.version_named(up.workspace, "tiny", "2")) / "card.md"
     assert "80 images kept of 80" in card.read_text(encoding="utf-8")
-    assert eventually(lambda: up.runs("promotion", "PAUSED"), 120, up.log)
+    asking = eventually(lambda: up.runs("promotion", "PAUSED"), 120, up.log)[0]["id"]
+    os.kill(up.process_of(asking), signal.SIGKILL)
+    anew = eventually(lambda: [run for run in up.runs("promotion", "PAUSED") if run["id"] != asking], 120, up.log)
+    assert len(anew) == 1, "the run that lost its process while it asked does not ask again"
+    assert up.state(asking) == "CANCELLED"
+    assert {move.what for move in promotions.moves(up.workspace)} == {"promoted"}, "its death was taken for an answer"
+    assert up.automation()["description"] == "mine", "what was changed in the UI is lost when the flows are served again"
+    assert up.deployment("dataset refresh")["schedules"]
 
 
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed")
@@ -158,12 +198,34 @@ def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_see
         pages.driver.quit()
 
 
+def test_a_champion_moved_in_the_mlflow_page_is_noticed_with_nothing_typed(up: Up) -> None:
+    other = next(number for number in ("1", "2") if number != up.version("champion"))
+    moved = {"name": "tiny", "alias": "champion", "version": other}  # what that page sends
+    httpx.post(f"{up.mlflow}/api/2.0/mlflow/registered-models/alias", json=moved).raise_for_status()
+    eventually(lambda: promotions.moves(up.workspace)[-1].what == "moved elsewhere", 120, up.log)
+    assert promotions.moves(up.workspace)[-1].version == up.version("champion") == other
+    assert eventually(lambda: up.runs("champion check", "COMPLETED"), 60, up.log)
+
+
+def test_the_image_service_draws_with_the_champion_and_follows_it_while_it_runs(up: Up) -> None:
+    address, client = up.said("Images").split()[-1], connected(up.workspace)
+    eventually(lambda: httpx.get(f"{address}/readyz").json()["serving"].get("champion") == up.version("champion"), 120, up.log)
+    for version in ("2", "1"):  # moved as the MLflow page moves it
+        client.set_registered_model_alias("tiny", "champion", version)
+        eventually(lambda at=version: httpx.get(f"{address}/readyz").json()["serving"]["champion"] == at, 60, up.log)
+        told = httpx.post(f"{address}/v1/images", json={"count": 2, "seed": 1}, timeout=60).json()
+        assert (told["model"], told["version"], len(told["images"])) == ("tiny", version, 2)
+    near = httpx.post(f"{address}/v1/nearest", json={"seed": 1}, timeout=60).json()
+    assert near["nearest"] and near["same_data"] is False  # the data have changed since version 1
+    assert "Darkroom" in httpx.get(address).text
+
+
 def test_it_stops_cleanly_and_leaves_no_process(up: Up) -> None:
-    group = pids("serve-flows", up.workspace) + pids("watch", up.workspace)
-    assert len(group) == 2
+    group = pids("serve-flows", up.workspace) + pids("watch", up.workspace) + pids("serve", up.workspace)
+    assert len(group) == 3
     up.process.send_signal(signal.SIGTERM)
     assert up.process.wait(60) == 0
-    assert not pids("serve-flows", up.workspace) + pids("watch", up.workspace)
+    assert not pids("serve-flows", up.workspace) + pids("watch", up.workspace) + pids("serve", up.workspace)
     assert not local_servers.answers(f"{up.mlflow}/health")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from darkroom.evaluation import nearest as room
 from darkroom.evaluation.memorisation import memorisation, memorisation_in_features, nearer_than
-from darkroom.evaluation.nearest import Neighbours, nearest_described, nearest_training
+from darkroom.evaluation.nearest import Neighbours, nearest_described, nearest_few, nearest_training
 from darkroom.images import Pixels
 
 
@@ -31,6 +31,9 @@ def test_nearest_is_brute_force_whatever_the_blocks(monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(found.index, apart.argmin(1))
         np.testing.assert_allclose(found.nearest, np.sort(apart, 1)[:, 0], rtol=1e-12)
         np.testing.assert_allclose(found.second, np.sort(apart, 1)[:, 1], rtol=1e-12)
+        index, distance = nearest_few(made, training, 5)
+        np.testing.assert_array_equal(index, apart.argsort(1)[:, :5])
+        np.testing.assert_allclose(distance, np.sort(apart, 1)[:, :5], rtol=1e-12)
 
 
 def by_hand(made: Pixels, training: Pixels) -> Neighbours:

@@ -60,6 +60,29 @@ def test_a_folder_becomes_a_model_folder_and_the_same_again_is_unchanged(tmp_pat
     assert digest_of(pictures) == before
 
 
+def test_killed_while_its_files_are_moved_it_does_not_train_again(tmp_path: Path, pictures: Path) -> None:
+    out, work = tmp_path / "model", tmp_path / "model" / "work"
+    finished(from_folder.prepared(request_for(pictures), work))
+    finished(from_folder.trained(request_for(pictures), work, Conduct()))
+    (work / "request.json").write_text(json.dumps(request_for(pictures).facts()))
+    (work / "events.jsonl").write_text('{"event": "Earlier"}\n')
+    made = digest_of(work / "model/weights.safetensors")
+    (work / "model/weights.safetensors").rename(out / "weights.safetensors")
+    events, ref = finished(train_folder(request_for(pictures), out))
+    assert events == []
+    assert (ref.digest, ref.parameters > 0) == (made, True)
+    assert {file.name for file in out.iterdir()} >= {"model.json", "weights.safetensors", "samples.png", "request.json"}
+    assert "Earlier" in (out / "events.jsonl").read_text(), "what was told before the stop is lost"
+
+
+def test_a_request_half_written_begins_anew(tmp_path: Path, pictures: Path) -> None:
+    out = tmp_path / "model"
+    (out / "work").mkdir(parents=True)
+    (out / "work/request.json").write_text('{"curate": {"sou')
+    finished(train_folder(request_for(pictures), out))
+    assert (out / "model.json").exists()
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, pictures: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
     with pytest.raises(FileExistsError, match="is not empty, and holds no model of `darkroom train`"):
@@ -76,7 +99,11 @@ def test_minutes_end_with_the_schedule_at_its_end(tmp_path: Path, pictures: Path
     rows = (tmp_path / "model/loss.csv").read_text().splitlines()[1:]
     rates = [float(row.split(",")[2]) for row in rows]
     assert rates[-1] < 0.15 * max(rates)
-    assert json.loads((tmp_path / "model/metrics.json").read_text())["images_seen"] > 60
+    seen = json.loads((tmp_path / "model/metrics.json").read_text())["images_seen"]
+    assert seen > 60
+    assert seen % 8 == 0, "the last batch was cut short, though the clock ends the course"
+    sheets = sum(json.loads(line)["event"] == "SamplesDrawn" for line in (tmp_path / "model/events.jsonl").open())
+    assert sheets == 1, "drawing took more than a twentieth of so short a time"
 
 
 def test_time_is_counted_over_stops_and_not_given_back_by_going_back() -> None:

@@ -1,0 +1,223 @@
+"""Generating: a folder of images out of a model, each naming what made it. Asked again, it goes on: none is drawn twice."""
+
+import json
+import shutil
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from darkroom.events import Event, Noted, Progressed
+from darkroom.images import Pixels, contact_sheet
+from darkroom.networks.captioned import CaptionedSettings
+from darkroom.networks.saved import Drawing, ModelCard, device_named, load_model, read_card
+from darkroom.provenance import Provenance, ProvenanceError, Signer, encoded, read_provenance
+from darkroom.refs import digest_of
+from darkroom.sampling import Tiled, draw, label_at, noise_for, told_of
+
+RECORD, SHEET = "generated.json", "sheet.png"
+ORIGIN = "origin.json"  # in an exported model: its name and version in the registry it came from
+TILE = {"cpu": 8, "cuda": 64}  # images that the model sees at once; see `Tiled`
+SHOWN = 64  # images on the contact sheet
+
+
+class GeneratingError(ValueError):
+    """Images that cannot be drawn, or not into this folder. The text says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A model folder, and what the images it draws shall name it."""
+
+    folder: Path
+    name: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Wish:
+    """Which images: `label` None takes the proportions trained on; a `prompt` needs a model that reads captions."""
+
+    count: int
+    seed: int
+    label: str | None
+    prompt: str | None
+    drawing: Drawing
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A wish, whom it is made of, and what all its images share."""
+
+    wish: Wish
+    card: ModelCard
+    out: Path
+    shared: Mapping[str, Any]
+
+    def file(self, index: int) -> Path:
+        return self.out / f"seed{self.wish.seed}-{index:06d}.png"
+
+    def label(self, index: int) -> int:
+        """Its number, -1 where none is told."""
+        if self.wish.prompt is not None:
+            return -1
+        if self.wish.label is None:
+            return label_at(self.card, self.wish.seed, index)
+        return self.card.labels.index(self.wish.label)
+
+    def made(self, index: int) -> Provenance:
+        label = self.label(index)
+        named = self.card.labels[label] if label >= 0 else ""
+        return Provenance.model_validate({**self.shared, "index": index, "label": named, "caption": self.wish.prompt})
+
+    def is_there(self, index: int, signer: Signer | None) -> bool:
+        """Whether an image is whole and was made so; one that is damaged, or lacks the signature, is drawn again."""
+        if not self.file(index).exists():
+            return False
+        try:
+            found = read_provenance(self.file(index))
+        except ProvenanceError:
+            return False
+        signed = found.whole is not False and (signer is None or found.signer == signer.name)
+        return signed and found.made == self.made(index).model_copy(update={"darkroom": found.made.darkroom})
+
+
+def source_of(folder: Path) -> Source:
+    """A model folder, or an exported one, which keeps the name it had in the registry. Raises ModelError."""
+    read_card(folder)
+    if (folder / ORIGIN).exists():
+        origin = json.loads((folder / ORIGIN).read_text(encoding="utf-8"))
+        return Source(folder, str(origin["model"]), str(origin["version"]))
+    return Source(folder, folder.absolute().name, "")
+
+
+def generate_folder(
+    source: Source, wish: Wish, out: Path, batch: int, signer: Signer | None = None
+) -> Generator[Event, None, int]:
+    """Draw what is not yet there into `out`: a PNG per image, a contact sheet. Returns how many were drawn.
+
+    An image follows from the model, the seed, its index and how it is drawn: not from `batch`, `count` or earlier runs.
+    Raises GeneratingError, ModelError, OSError.
+    """
+    card = read_card(source.folder)
+    _check(card, wish)
+    if isinstance(card.network, CaptionedSettings) and len((wish.prompt or "").encode()) > card.network.length:
+        yield Noted(f"the model reads the first {card.network.length} bytes of the prompt; the rest is not read")
+    job = _Job(wish, card, out, _shared(source, card, wish))
+    _claim(job)
+    missing = [index for index in range(wish.count) if not job.is_there(index, signer)]
+    if len(missing) < wish.count:
+        yield Noted(f"{wish.count - len(missing):,} of {wish.count:,} images are there already")
+    if missing:
+        yield from _draw(job, source.folder, missing, batch, signer)
+    write_whole(out / SHEET, _sheet(job))
+    return len(missing)
+
+
+def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: Signer | None) -> Generator[Event, None, None]:
+    device = device_named("auto")
+    model, card = load_model(folder, device)
+    tiled = Tiled(model, TILE[device.type])
+    yield Progressed("drawing", 0, len(missing))
+    for start in range(0, len(missing), batch):
+        rows = missing[start : start + batch]
+        labels = torch.tensor([job.label(row) for row in rows], device=device)
+        captions = None if job.wish.prompt is None else [job.wish.prompt] * len(rows)
+        noise = noise_for(job.wish.seed, rows, card.image_size).to(device)
+        for row, pixels in zip(rows, draw(tiled, card, labels, noise, job.wish.drawing, captions), strict=True):
+            write_whole(job.file(row), encoded(pixels, job.made(row), "png", signer))
+        yield Progressed("drawing", start + len(rows), len(missing))
+
+
+def _check(card: ModelCard, wish: Wish) -> None:
+    """Refuse what cannot be drawn before anything is written. Raises GeneratingError, ModelError."""
+    if wish.count < 1 or wish.seed < 0:
+        raise GeneratingError(f"{wish.count} images of seed {wish.seed}: there must be one at least, and a seed of 0 or more")
+    if wish.label is not None and wish.label not in card.labels:
+        near = get_close_matches(wish.label, card.labels, n=1, cutoff=0.5)
+        meant = f"; did you mean `{near[0]}`?" if near else "."
+        raise GeneratingError(f"the model knows no class `{wish.label}`{meant} It knows: {', '.join(card.labels)}")
+    if wish.prompt is not None:
+        told_of(card, torch.zeros(1, dtype=torch.long), torch.zeros(1), [wish.prompt])
+
+
+def _shared(source: Source, card: ModelCard, wish: Wish) -> dict[str, Any]:
+    """What all images of one folder share."""
+    return {
+        "model": source.name,
+        "version": source.version,
+        "weights_digest": digest_of(source.folder / "weights.safetensors"),
+        "data_digest": card.data_digest,
+        "seed": wish.seed,
+        "class": wish.label,
+        "prompt": wish.prompt,
+        "drawing": wish.drawing.model_dump(mode="json"),
+    }
+
+
+def _claim(job: _Job) -> None:
+    """Make the folder this wish's, if it is nobody else's and the disk has room. Raises GeneratingError, OSError."""
+    out, record = job.out, job.out / RECORD
+    if out.exists() and not out.is_dir():
+        raise GeneratingError(f"{out} is not a folder; choose another name")
+    out.mkdir(parents=True, exist_ok=True)
+    if record.exists():
+        differing = _differing(_read_record(record), job.shared)
+        if differing:
+            raise GeneratingError(f"{out} holds images of other settings: {'; '.join(differing)}. Choose another folder")
+    elif any(out.iterdir()):
+        raise GeneratingError(f"{out} is not empty, and holds no images of `darkroom generate`; choose another folder")
+    needed, free = job.wish.count * (3 * job.card.image_size**2 + 2048), shutil.disk_usage(out).free
+    if needed > free:
+        raise GeneratingError(
+            f"{job.wish.count:,} images of {job.card.image_size} pixels may take {needed / 1e9:,.1f} GB, and {out} has "
+            f"{free / 1e9:,.1f} GB free; ask for fewer, or choose a folder on another disk"
+        )
+    write_whole(record, (json.dumps(job.shared, indent=1) + "\n").encode())
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise GeneratingError(f"{file} is damaged: delete it if the images beside it may be drawn again") from None
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:
+    """Each setting that is not what it was, by its path."""
+    found = []
+    for name in [*now, *(name for name in before if name not in now)]:
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            found += _differing(old, new, f"{above}{name}.")
+        elif old != new:
+            found.append(f"{above}{name} was {json.dumps(old, ensure_ascii=False)}, now {json.dumps(new, ensure_ascii=False)}")
+    return found
+
+
+def _sheet(job: _Job) -> bytes:
+    """The first images side by side, as a PNG."""
+    pixels: list[Pixels] = []
+    for index in range(min(job.wish.count, SHOWN)):
+        with Image.open(job.file(index)) as image:
+            pixels.append(np.asarray(image.convert("RGB")))
+    columns, file = max(1, round(len(pixels) ** 0.5)), BytesIO()
+    contact_sheet(np.stack(pixels), columns, scale=max(1, 96 // job.card.image_size)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """A file that is whole or not there. Raises OSError."""
+    fresh = file.with_name(file.name + ".partial")
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(file)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise

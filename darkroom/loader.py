@@ -1,0 +1,44 @@
+"""Draws images from the model beside this file: python draw.py --count 4 --out images
+
+In an exported folder this file is `draw.py`, and what it needs of Darkroom lies beside it as `darkroom_model`. Needed besides:
+requirements.txt. Nothing is unpickled. Drawn twice with the same words, the images have the same pixels.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from darkroom.events import followed
+from darkroom.generating import Wish, generate_folder, source_of
+from darkroom.networks.saved import Drawing, read_card
+from darkroom.stage import sentence
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """Run the command. Returns the exit code: 0, or 1 with one message."""
+    words = argparse.ArgumentParser(description="Draw images from a model.")
+    words.add_argument("--model", type=Path, default=HERE, help="folder of the model (default: the one of this file)")
+    words.add_argument("--out", type=Path, required=True, help="folder for the images; again the same: it goes on")
+    words.add_argument("--count", type=int, default=16)
+    told = words.add_mutually_exclusive_group()
+    told.add_argument("--class", dest="label", help="one class; else all of them")
+    told.add_argument("--prompt", help="for a model that reads captions")
+    words.add_argument("--seed", type=int, default=0)
+    words.add_argument("--steps", type=int, help="else the model's own")
+    words.add_argument("--guidance", type=float, help="else the model's own")
+    given = words.parse_args()
+    try:
+        own = read_card(given.model).drawing.model_dump()
+        changes = {name: getattr(given, name) for name in ("steps", "guidance") if getattr(given, name) is not None}
+        wish = Wish(given.count, given.seed, given.label, given.prompt, Drawing.model_validate(own | changes))
+        followed(generate_folder(source_of(given.model), wish, given.out, batch=16), lambda event: print(sentence(event)))
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""The studio in a real browser: images within seconds of opening it, and what can be done with them, on a desk and on a phone."""
+
+import json
+import shutil
+import time
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from darkroom.images import write_split
+from darkroom.provenance import read_provenance
+from darkroom.refs import digest_of
+from serving.guards import Rules
+from tests.darkroom.tiny import painted
+from tests.serving.service import Registry, listening, model_at, offer, put_together
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed")
+DONE = "!document.querySelector('.forming') && document.querySelectorAll('#prints .print').length"
+
+
+class Browser:
+    """A page of the studio, in a window of a size."""
+
+    def __init__(self, width: int, height: int, downloads: Path) -> None:
+        from selenium import webdriver
+        from selenium.webdriver.chrome.options import Options
+        from selenium.webdriver.chrome.service import Service
+
+        options = Options()
+        options.binary_location = str(CHROMIUM)
+        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={width},{height}"):
+            options.add_argument(argument)
+        if width < 600:
+            options.add_experimental_option(
+                "mobileEmulation", {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 2}}
+            )
+        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(service=Service(str(DRIVER)), options=options)
+
+    def does(self, script: str) -> Any:
+        return self.driver.execute_script(script)
+
+    def until(self, script: str, seconds: float = 60) -> Any:
+        return eventually(lambda: self.does(f"return {script}"), seconds)
+
+    def press(self, css: str, place: int = 0) -> None:
+        self.driver.find_elements("css selector", css)[place].click()
+
+    def keys(self, *keys: str) -> None:
+        self.driver.switch_to.active_element.send_keys(*keys)
+
+    def sources(self, css: str = "#prints .print img") -> list[str]:
+        return list(self.does(f"return [...document.querySelectorAll('{css}')].map(one => one.src)"))
+
+    def troubles(self) -> list[str]:
+        return [line["message"] for line in self.driver.get_log("browser") if line["level"] in ("SEVERE", "WARNING")]
+
+
+def eventually(look: Callable[[], Any], seconds: float = 60) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := look()):
+        assert time.monotonic() < end, "not seen in time"
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture
+def browser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Browser]:
+    opened = Browser(*getattr(request, "param", (1280, 900)), tmp_path / "downloads")
+    yield opened
+    opened.driver.quit()
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    (tmp_path / "data").mkdir()
+    write_split(tmp_path / "data", "train", painted(12, seed=1))
+    digest = digest_of(tmp_path / "data")
+    first, second = (model_at(tmp_path / str(seed), seed=seed, data_digest=digest) for seed in (1, 2))
+    return Registry(offer(first, "1"), offer(second, "2"))
+
+
+def test_a_stranger_has_images_without_a_press_and_finds_their_way(browser: Browser, registry: Registry, tmp_path: Path) -> None:
+    with listening(put_together(registry, data=tmp_path / "data")[1]) as address:
+        browser.driver.get(address)
+        browser.until(DONE)
+        assert len(set(browser.sources())) == 8
+
+        browser.press("#labels .chip", 2)  # a class, fewer images, both versions, the same seed
+        browser.does("document.getElementById('count').value = 3")
+        browser.press("#keep")
+        browser.press("#compare")
+        browser.press("#develop")
+        browser.until(f"document.querySelectorAll('.set').length == 2 && {DONE} == 14")
+        seed = browser.does("return document.getElementById('seed').value")
+        made = [read_provenance(b64decode(one.partition(",")[2])).made for one in browser.sources()[:6]]
+        assert {one.version for one in made[:3]} == {"1"} and {one.version for one in made[3:]} == {"2"}
+        assert {(one.label, one.seed) for one in made} == {("light", int(seed))}
+
+        browser.press("#prints .print")  # one of them, large, by keys: a favourite, its neighbours, a copy on disk
+        browser.until("document.getElementById('viewer').open")
+        browser.keys("f")
+        browser.keys("d")
+        browser.press("#view-near")
+        browser.until("document.querySelectorAll('#near img').length == 4")
+        saved = eventually(lambda: list((tmp_path / "downloads").glob("light-v1-seed*.png")))[0]
+        assert read_provenance(saved).made == made[0]
+
+        browser.press("#view-more")
+        browser.until(f"document.querySelectorAll('.set').length == 3 && {DONE} >= 18")
+        varied = read_provenance(b64decode(browser.sources()[0].partition(",")[2])).made
+        assert varied.seed == int(seed) and varied.turns[0].amount == 0.3
+
+        browser.press("#prints .print", 1)
+        browser.press("#view-blend")
+        browser.does("document.querySelectorAll('#kept .print')[12].click()")
+        browser.until(f"document.querySelectorAll('.set').length == 4 && {DONE} >= 26")
+        assert len(set(browser.sources()[:8])) == 8
+
+        browser.driver.refresh()  # history and favourites outlive the page
+        browser.until(DONE)
+        browser.until("document.querySelectorAll('#kept .print').length >= 30")
+        browser.press("input[name=shown][value=favourites]")
+        assert len(browser.sources("#kept .print img")) == 1
+        assert not browser.troubles()
+
+
+@pytest.mark.parametrize("browser", [(390, 844)], indirect=True)
+def test_it_fits_a_phone_and_can_be_used_by_keyboard_and_ear(browser: Browser, registry: Registry) -> None:
+    with listening(put_together(registry)[1]) as address:
+        browser.driver.get(address)
+        browser.until(DONE)
+        assert browser.does("return document.documentElement.scrollWidth") <= 390
+        low = "document.getElementById('develop').getBoundingClientRect()"
+        assert browser.does(f"return {low}.bottom <= innerHeight && {low}.height >= 44")
+        unnamed = """return [...document.querySelectorAll('button, input, textarea, select')].filter(one => one.offsetParent &&
+            !(one.textContent.trim() || one.ariaLabel || (one.labels && one.labels.length))).map(one => one.outerHTML)"""
+        assert browser.does(unnamed) == []
+        from selenium.webdriver.common.keys import Keys
+
+        browser.does("document.querySelector('#prints .print').focus()")
+        browser.keys(Keys.ENTER)
+        browser.until("document.getElementById('viewer').open")
+        first = browser.does("return document.getElementById('view-img').src")
+        browser.keys(Keys.ARROW_RIGHT)
+        browser.until(f"document.getElementById('view-img').src != {json.dumps(first)}")
+        assert browser.does("return document.documentElement.scrollWidth") <= 390
+        browser.keys(Keys.ESCAPE)
+        browser.until("!document.getElementById('viewer').open")
+        browser.keys(Keys.CONTROL, Keys.ENTER)
+        browser.until("document.querySelectorAll('.set').length == 2 && !document.querySelector('.forming')")
+        assert "done" in browser.does("return document.getElementById('heard').textContent")
+
+
+def test_no_model_yet_is_explained_and_ends_by_itself_and_a_token_is_asked_for(browser: Browser, registry: Registry) -> None:
+    champion, registry.champion = registry.champion, None
+    rules = Rules(token="s3cret", hosts=())
+    with listening(put_together(registry, rules, every=0.2)[1]) as address:
+        browser.driver.get(address)
+        browser.until("document.body.innerText.includes('darkroom run --data FOLDER')")
+        registry.champion = champion
+        browser.until("document.getElementById('token').offsetParent")
+        browser.driver.find_element("css selector", "#token").send_keys("s3cret\n")
+        browser.until(DONE)

@@ -1,0 +1,75 @@
+"""`darkroom train`, `plan` and `average` as they are typed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from cli.main import main
+from tests.conftest import draw_images, tiny_settings
+
+TOP = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_images(tmp_path_factory.mktemp("own"), 40)
+
+
+@pytest.fixture(scope="module")
+def words(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    settings = tiny_settings(pictures)
+    settings["train_base"]["averaging"]["snapshots"] = 6
+    file = tmp_path_factory.mktemp("settings") / "params.yaml"
+    file.write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    return ["train", "--data", str(pictures), "--params", str(file)]
+
+
+@pytest.fixture(scope="module")
+def model(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("model") / "model"
+    assert main([*words, "--out", str(out)]) == 0
+    return out
+
+
+def test_two_processes_make_the_model_of_one(words: list[str], model: Path, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "cli", *words, "--out", str(tmp_path / "both"), "--processes", "2"]
+    done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.count("film strip") == 1, "each process tells"
+    assert {file.name for file in (tmp_path / "both").iterdir()} == {file.name for file in model.iterdir()}
+    one, both = (load_file(folder / "weights.safetensors") for folder in (model, tmp_path / "both"))
+    for name, value in one.items():
+        torch.testing.assert_close(both[name], value, rtol=1e-3, atol=5e-5, msg=name)
+
+
+def test_an_average_of_another_length(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["average", "--model", str(model), "--width", "0.2", "--out", str(tmp_path / "wide")]) == 0
+    kept, wide = (load_file(folder / "weights.safetensors") for folder in (model, tmp_path / "wide"))
+    assert kept.keys() == wide.keys() and any(not torch.equal(kept[name], wide[name]) for name in kept)
+    assert main(["average", "--model", str(model), "--width", "3", "--out", str(tmp_path / "wide")]) == 1
+    assert main(["average", "--model", str(tmp_path / "wide"), "--width", "0.1", "--out", str(tmp_path / "x")]) == 1
+    assert main(["average", "--model", str(model), "--width", "0.1", "--out", str(TOP)]) == 1
+    said = capsys.readouterr().err
+    assert "between 0 and 0.28" in said and "set `averaging.snapshots` above 0" in said and "holds no model" in said
+
+
+def test_a_changed_request_takes_the_place_of_the_model(words: list[str], model: Path) -> None:
+    """Its averages, a folder, too."""
+    before = (model / "weights.safetensors").read_bytes()
+    assert main([*words, "--out", str(model), "--seed", "5"]) == 0
+    assert (model / "weights.safetensors").read_bytes() != before
+
+
+def test_sizes_are_listed_and_taken(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--sizes"]) == 0
+    said = capsys.readouterr().out
+    assert "transformer-XS" in said and "unet-L" in said and "GFLOP" in said
+    assert main(["train", "--data", str(pictures), "--out", "never", "--network", "unet-XXL"]) == 1
+    assert "there are transformer-XS" in capsys.readouterr().err
