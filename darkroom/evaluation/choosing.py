@@ -288,7 +288,7 @@ def _plot(choice: Choice, file: Path) -> None:
         axes.errorbar(one.images_per_second, one.score.value, errors, fmt="o", color=tone, ms=6 if last else 4, lw=1, zorder=2)
     front = choice.front
     axes.plot([one.images_per_second for one in front], [one.score.value for one in front], "-", color="#c40", lw=1.5, zorder=1)
-    for one, word in {choice.best: "best", choice.quickest: "as good, quickest"}.items():
+    for one, word in {choice.quickest: "as good, quickest", choice.best: "best"}.items():
         axes.annotate(
             f"{word}: {one.candidate.words}",
             (one.images_per_second, one.score.value),
@@ -299,7 +299,7 @@ def _plot(choice: Choice, file: Path) -> None:
     present = choice.measured[0]
     axes.set(
         xlabel="images per second (drawing alone)",
-        ylabel=f"kernel distance to training images (lower is better; n up to {present.n})",
+        ylabel=f"kernel distance (lower is better; n up to {present.n})",
         xscale="log",
     )
     axes.set_title("Every way of drawing; the line joins those that none is both quicker and better than", fontsize=9)
