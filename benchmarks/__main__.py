@@ -7,11 +7,14 @@ import torch
 
 from benchmarks.turns import TURNS
 
-ROOMS = ("curation", "incremental", "training", "sampling", "evaluation", "serving", "orchestration")
+ROOMS = ("curation", "duplicates", "incremental", "training", "sampling", "evaluation", "serving", "orchestration")
 
 
 def main(rooms: list[str]) -> int:
     """Print the figures of these rooms; of all where none is named. Returns the exit code."""
+    if rooms[:1] == ["duplicates"] and len(rooms) > 1:  # the one with options of its own
+        import_module("benchmarks.duplicates").run(rooms[1:])
+        return 0
     unknown = sorted(set(rooms) - set(ROOMS))
     if unknown:
         print(f"no benchmarks of {', '.join(unknown)}; there are: {', '.join(ROOMS)}", file=sys.stderr)

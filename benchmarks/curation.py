@@ -1,18 +1,17 @@
 """What curation costs, beside decoding alone and beside a peer."""
 
+import subprocess
+import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-import imagehash
-import numpy as np
 from pydantic import TypeAdapter
 
 from benchmarks.turns import SETTINGS, in_turns
 from darkroom.curation.curate import CurateSection
 from darkroom.curation.decoding import decode
-from darkroom.curation.duplicates import pairs_within
 from darkroom.curation.examining import examine
 from darkroom.curation.reading import list_images
 from darkroom.sample_data import make_sample_data
@@ -45,14 +44,27 @@ def examining(folder: Path) -> None:
 
 
 def near_pairs() -> None:
-    """All pairs of 64-bit hashes within 8 bits, against ImageHash's own difference of all pairs."""
-    chance = np.random.default_rng(0)
-    hashes = chance.integers(0, 2**63, 1500, np.uint64)
-    theirs = [imagehash.ImageHash(np.unpackbits(np.array([one]).view(np.uint8)).reshape(8, 8).astype(bool)) for one in hashes]
+    """All pairs of 64-bit hashes within 10 bits, a twentieth of them planted, by how many there are."""
+    for count in (10_000, 100_000, 1_000_000):
+        words = [sys.executable, "-c", JOIN, str(count)]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=3600)
+        pairs, took, peak = done.stdout.split()
+        cost = f"{float(took):.1f} s, peak {float(peak):.0f} MiB"
+        print(f"near pairs: {count:,} hashes at distance 10, {cost}, {pairs} pairs (seed 0)")
 
-    def all_pairs() -> int:
-        return sum(theirs[i] - theirs[j] <= 8 for i in range(300) for j in range(i + 1, 300))
 
-    ours, other = in_turns(lambda: pairs_within(hashes, 8), all_pairs)
-    per_pair = (ours / (1500 * 1499 / 2)) / (other / (300 * 299 / 2))
-    print(f"near pairs: {1 / per_pair:.0f} times ImageHash's comparisons per second (n = 1,500 and 300, seed 0)")
+JOIN = """
+import resource, sys, time
+import numpy as np
+from darkroom.curation.near_hashes import pairs_within
+count, chance = int(sys.argv[1]), np.random.default_rng(0)
+hashes = chance.integers(0, 2**64, count, np.uint64)
+planted = count // 20
+hashes[planted : 2 * planted] = hashes[:planted]
+for _ in range(6):
+    hashes[planted : 2 * planted] ^= np.uint64(1) << chance.integers(0, 64, planted).astype(np.uint64)
+began = time.perf_counter()
+pairs = pairs_within(hashes, 10)
+assert len(pairs) >= planted
+print(len(pairs), time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""

@@ -86,7 +86,8 @@ def played(errand, candidates, chosen, workers):
     for index in chosen:
         digest = f"{{index:064x}}"
         small, square = np.full((32, 32, 3), index % 256, np.uint8), np.zeros(({SIDE}, {SIDE}, 3), np.uint8)
-        fingerprint = Fingerprint("", digest, digest, index * 7919, index * 104729, small, 10**6, 300.0, 10**5)
+        hashes = np.full(7, index, np.uint64)
+        fingerprint = Fingerprint("", digest, digest, index * 7919, index * 104729, hashes, small, True, 10**6, 300.0, 10**5)
         scores = {{"sharpness": 300.0, "contrast": 40.0}}
         look = Look(1000, 1000, "JPEG", "", scores, "", "", square, fingerprint)
         yield index, Answer(digest, candidates[index].stamp, look)

@@ -30,7 +30,7 @@ from tests.serving.service import Registry, listening, model_at, offer, put_toge
 
 TRAINED = Path("models/base")
 BATCH, CLIENTS, STEPS = 16, 32, 8
-REQUESTS, SWAPS, BETWEEN, CASES = 10_000, 10, 300, 400
+REQUESTS, SWAPS, BETWEEN, CASES = 10_000, 10, 300, 150
 WRK = 'wrk.method = "POST"\nwrk.body = \'{"count": 1, "seed": 1}\'\nwrk.headers["Content-Type"] = "application/json"\n'
 
 

@@ -42,7 +42,7 @@ def curate_folder(source: Path | None, out: Path | None, params: Path | None, si
     why = ", ".join(f"{number} {reason}" for reason, number in counts["rejected_by_reason"].items())
     say(f"{counts['kept']:,} of {counts['files']:,} images kept{f'; rejected: {why}' if why else ''}")
     say(f"data set  {target}")
-    say(f"report    {out / REPORT}")
+    say(f"report    {out / REPORT / 'index.html'}")
     return 0
 
 

@@ -23,6 +23,8 @@ def curate(job: Job) -> Done:
         files={"curation": report},
         data=None,
     )
-    if done.how == "computed" and (report / "rejected.png").exists():
+    if done.how == "computed":
+        card = (out / "README.md").read_text(encoding="utf-8").split("---\n", 2)[-1]
+        prefect_runs.show_page("curate-card", card, "The data set: splits, what was left out, warnings")
         prefect_runs.show_picture("curate-rejected", report / "rejected.png", "What was rejected, by reason")
     return Done(done.stage, done.how, done.why, done.seconds, json.loads((report / "metrics.json").read_text(encoding="utf-8")))

@@ -13,13 +13,15 @@ from pydantic import Field, field_validator
 
 from darkroom.curation import ledger, pictures
 from darkroom.curation.archives import is_archive
+from darkroom.curation.card import card
 from darkroom.curation.choices import Choice, Word
 from darkroom.curation.decoding import IMAGE_SUFFIXES
 from darkroom.curation.duplicates import Duplicate, DuplicateSettings, find_duplicates
 from darkroom.curation.examining import Examined, Way
-from darkroom.curation.filters import Filter
+from darkroom.curation.filters import Filter, keeps, with_values
 from darkroom.curation.gathering import gather
 from darkroom.curation.memory import first_come, key_of, opened, remember_order
+from darkroom.curation.page import page
 from darkroom.curation.parquet import is_table
 from darkroom.curation.reading import Listing, list_images
 from darkroom.curation.splitting import SplitSettings
@@ -65,10 +67,10 @@ def curate(
 ) -> Generator[Event, None, DatasetRef]:
     """Read `source`, write the data set to `out` and the report into `report`.
 
-    `out`: train, validation and test (.json) with their shards, manifest.parquet (a row for every file), dataset.json.
-    `report`: metrics.json, classes.csv, rejected.png, duplicates.png; other files there stay. `memory`: a folder in which runs
-    remember what they saw, so that the next is short; a run waits for another that uses it. Raises CurationError, and then
-    leaves what `out` and `report` hold as it was.
+    `out`: train, validation and test (.json) with their shards, manifest.parquet (a row for every file), dataset.json,
+    README.md (the card). `report`: index.html, metrics.json, classes.csv, rejected.png, duplicates.png; other files there stay.
+    `memory`: a folder in which runs remember what they saw, so that the next is short; a run waits for another that uses it.
+    Raises CurationError, and then leaves what `out` and `report` hold as it was.
     """
     with ExitStack() as stack:
         yield from _alone(memory, stack)
@@ -81,6 +83,8 @@ def curate(
             with opened(memory or unkept, key, section.image_size) as known:
                 top = source if source.is_dir() else source.parent
                 examined, squares = yield from gather(top, listing.candidates, way, known)
+                filters = with_values(section.filters, _scores(examined))
+                examined = yield from _after_percentages(examined, section.filters, filters)
                 examined = yield from _after_choices(examined, choices)
                 yield Noted(f"comparing {sum(not one.reason for one in examined):,} images for duplicates")
                 duplicates = _duplicates(examined, section.duplicates, choices)
@@ -88,8 +92,8 @@ def curate(
                 entries = ledger.entries_of(examined, duplicates, section.split)
                 _refuse_too_few(source, entries)
                 with _files_put_into(report) as sheets:
-                    _write_report(sheets, entries, squares)
-                    orders = _write_dataset(fresh, section, entries, squares, memory)
+                    _write_report(sheets, section, filters, entries, squares)
+                    orders = _write_dataset(fresh, section, filters, entries, squares, memory)
             shutil.rmtree(unkept, ignore_errors=True)
         if memory:
             for split, order in orders.items():
@@ -133,6 +137,32 @@ def _notes(listing: Listing) -> Iterator[Event]:
     if listing.others:
         what = ", ".join(f"{count} {suffix}" for suffix, count in listing.others.items())
         yield Noted(f"passed over files that are not images: {what}")
+
+
+def _scores(examined: Sequence[Examined]) -> dict[str, list[float]]:
+    """All scores of all images that could be decoded, by filter."""
+    scores: dict[str, list[float]] = {}
+    for one in examined:
+        for kind, score in one.scores.items():
+            scores.setdefault(kind, []).append(score)
+    return scores
+
+
+def _after_percentages(
+    examined: Sequence[Examined], asked: Sequence[Filter], filters: Sequence[Filter]
+) -> Generator[Event, None, list[Examined]]:
+    """Reject what a threshold in per cent says, which takes the scores of all images; `filters` hold it as a value."""
+    decided = [(one, in_values) for one, in_values in zip(asked, filters, strict=True) if one != in_values]
+    found = []
+    for one in examined:
+        failed = next((pair for pair in decided if one.scores and not keeps(pair[1], one.scores[pair[1].kind])), None)
+        if failed is not None and not one.reason:
+            kind, limits = failed[0].kind, failed[0].model_dump(exclude={"kind"})
+            said = ", ".join(f"`{name}: {share}` of all images" for name, share in limits.items())
+            one = replace(one, reason=kind, detail=f"{one.scores[kind]:.4g} does not pass {said}")
+            yield ImageRejected(one.candidate.path, one.reason, one.detail)
+        found.append(one)
+    return found
 
 
 def _after_choices(examined: Sequence[Examined], choices: Sequence[Choice]) -> Generator[Event, None, list[Examined]]:
@@ -186,7 +216,12 @@ def _refuse_too_few(source: Path, entries: Sequence[ledger.Entry]) -> None:
 
 
 def _write_dataset(
-    folder: Path, section: CurateSection, entries: Sequence[ledger.Entry], squares: Rows, memory: Path | None
+    folder: Path,
+    section: CurateSection,
+    filters: Sequence[Filter],
+    entries: Sequence[ledger.Entry],
+    squares: Rows,
+    memory: Path | None,
 ) -> dict[str, list[str]]:
     """Returns the order in which images first came, by split, to remember."""
     names, orders = ledger.label_names(entries), {}
@@ -198,17 +233,23 @@ def _write_dataset(
         numbers, orders[split] = first_come(memory, split, [entries[row].digest for row in rows])
         write_split(folder, split, ImageSet(cast(Pixels, pixels), labels, names, paths, captions), numbers)
     ledger.write_manifest(folder / "manifest.parquet", entries, [one.kind for one in section.filters])
-    filters = [one.model_dump() for one in section.filters]
-    about = {"image_size": section.image_size, "labels": list(names), "filters": filters, **ledger.summary(entries)}
+    values = [one.model_dump() for one in filters]
+    about = {"image_size": section.image_size, "labels": list(names), "filters": values, **ledger.summary(entries)}
     ledger.write_json(folder / "dataset.json", about)
+    settings = {"duplicates": section.duplicates.model_dump(), "background": list(section.background)}
+    text = card(Path(section.source).name, section.image_size, filters, settings, entries)
+    (folder / "README.md").write_text(text, encoding="utf-8")
     return orders
 
 
-def _write_report(folder: Path, entries: Sequence[ledger.Entry], squares: Rows) -> None:
+def _write_report(
+    folder: Path, section: CurateSection, filters: Sequence[Filter], entries: Sequence[ledger.Entry], squares: Rows
+) -> None:
     ledger.write_json(folder / "metrics.json", ledger.summary(entries))
     ledger.write_classes(folder / "classes.csv", entries)
     pictures.rejected_sheet(entries, cast(Pixels, squares)).save(folder / "rejected.png")
     pictures.duplicates_sheet(entries, cast(Pixels, squares)).save(folder / "duplicates.png")
+    (folder / "index.html").write_text(page(entries, squares, filters, section.image_size), encoding="utf-8")
 
 
 @contextmanager

@@ -1,12 +1,13 @@
-"""Duplicates: equal files, equal pixels, and near-duplicates (re-encoded, resized, slightly changed copies).
+"""Duplicates: equal files, equal pixels, and near-duplicates (re-encoded, resized, recoloured, marked, slightly cropped copies).
 
-Near-duplicates are found in two stages. Two 64-bit hashes propose pairs within a Hamming radius (an exact join, no
-approximation); then the pictures themselves are compared patch by patch, because pictures that differ in one small
-feature have equal hashes. Nothing is chained: whatever is rejected was itself verified against the image that stays.
+Near-duplicates are found in two stages. 64-bit hashes propose pairs within a Hamming radius (an exact join); hashes of
+some crops of each picture are asked for as well, as a crop of a tenth changes a hash beyond recognition. Then the pictures
+themselves are compared (`likeness`), because pictures that differ in one small feature have equal hashes. Nothing is chained:
+whatever is rejected was itself verified against the image that stays.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log
@@ -16,25 +17,30 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
+from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, coarse, of_drawings, of_photographs
+from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
 
-Hashes = NDArray[np.uint64]
-Floats = NDArray[np.float32]
-
-SIDE = 32  # pixels of the small picture that is compared
-PATCH_NOISE = 30.0**2  # variance, in squared grey levels, that says nothing: compression noise of a small image
-MEAN_WEIGHT = 4.0
-TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JPEG stores them at half resolution
-    [[0.299, 0.587, 0.114], [-0.084, -0.166, 0.25], [0.25, -0.209, -0.041]], np.float32
+CROPS = np.array(  # left, top, width, height as fractions: what copies may show of a picture, within the reach of a hash
+    [
+        (0.025, 0.025, 0.95, 0.95),
+        *((left, top, 0.9, 0.9) for left, top in ((0.05, 0.05), (0, 0), (0.1, 0), (0, 0.1), (0.1, 0.1))),
+    ],
+    np.float32,
 )
-COARSE_LEAST = 0.96  # correlation of 8 x 8 block means below which no closer look is taken
+MIRRORED = len(CROPS)  # the place of the mirrored picture's hash, after those of the crops
+VIEW = 64  # pixels a side of the grey picture that crops are cut from
+PLAIN, PLAIN_BESIDE = 0.35, 0.15  # shares of pixels that equal their neighbour, of all and beside the background's: see below
+AT_ONCE = 1024  # pairs
 
 
 class DuplicateSettings(Section):
-    """`hash_distance`: bits of 64 in which the hashes of a pair may differ; `least_correlation`: of its worst patch."""
+    """`hash_distance`: bits of 64 in which the hashes of a pair may differ; `least_correlation`: of its patches;
+    `mirrored`: whether mirrored copies are duplicates too."""
 
-    hash_distance: int = Field(ge=0, le=24)
+    hash_distance: int = Field(ge=0, le=16)
     least_correlation: float = Field(gt=0, le=1)
+    mirrored: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +52,9 @@ class Fingerprint:
     pixel_digest: str
     perceptual_hash: int
     difference_hash: int
+    views: NDArray[np.uint64]  # [7] perceptual hashes of its crops, and of its mirror image
     small: NDArray[np.uint8]  # [32, 32, 3]
+    photograph: bool  # rather than a drawing
     resolution: int  # pixels
     sharpness: float
     bytes: int
@@ -90,22 +98,107 @@ def _near_duplicates(best_first: Sequence[Fingerprint], settings: DuplicateSetti
     """From best to worst, an image stays unless it is verified against one that stays: no chains."""
     if len(best_first) < 2:
         return []
-    perceptual = np.array([one.perceptual_hash for one in best_first], np.uint64)
-    difference = np.array([one.difference_hash for one in best_first], np.uint64)
-    proposed = [pairs_within(hashes, settings.hash_distance) for hashes in (perceptual, difference)]
-    pairs = np.unique(np.concatenate(proposed), axis=0)
-    scores = worst_patch_correlations(np.stack([one.small for one in best_first]), pairs)
-    better: defaultdict[int, list[tuple[float, int]]] = defaultdict(list)
-    for row in np.flatnonzero(scores >= settings.least_correlation):
-        better[int(pairs[row, 1])].append((float(scores[row]), int(pairs[row, 0])))
+    better: defaultdict[int, list[tuple[float, int, str]]] = defaultdict(list)
+    for whole, part, score, how in _verified(best_first, settings):
+        better[max(whole, part)].append((-score, min(whole, part), how))
     rejected: dict[int, Duplicate] = {}
     for worse in sorted(better):
-        staying = [(-score, index) for score, index in better[worse] if index not in rejected]
+        staying = [one for one in better[worse] if one[1] not in rejected]
         if staying:
-            score, index = min(staying)
+            score, index, how = min(staying)
             path, of = best_first[worse].path, best_first[index].path
-            rejected[worse] = Duplicate(path, of, "near_duplicate", f"agrees with {of} to {-score:.3f} in its worst patch")
+            rejected[worse] = Duplicate(path, of, "near_duplicate", f"agrees to {-score:.3f} with {of}{how}")
     return list(rejected.values())
+
+
+def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Iterator[tuple[int, int, float, str]]:
+    """Pairs that the close look confirms: index of the one that shows all, of the one that may show a part, score, how."""
+    photographs = np.array([one.photograph for one in prints])
+    cells = _cells(prints)
+    for view, pairs in _proposed(prints, settings, photographs):
+        box = np.array([0, 0, 1, 1] if view in (None, MIRRORED) else CROPS[view], np.float32)
+        of_photos = photographs[pairs].all(1)
+        for taken in (False, True):
+            for rows in _slices(pairs[of_photos == taken]):
+                if view in (None, MIRRORED):
+                    rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST[taken]]
+                if len(rows):
+                    yield from _confirmed(prints, rows, view, box, taken, settings.least_correlation)
+
+
+def _confirmed(
+    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, box: Floats, taken: bool, least: float
+) -> Iterator[tuple[int, int, float, str]]:
+    whole, part = (np.stack([prints[row].small for row in side]) for side in rows.T)
+    whole = whole[:, :, ::-1] if view == MIRRORED else whole
+    boxes = np.tile(box, (len(rows), 1))
+    scores, boxes = of_photographs(whole, part, boxes) if taken else (of_drawings(whole, part), boxes)
+    for index in np.flatnonzero(scores >= least):
+        how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
+        yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
+
+
+def _slices(pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    return (pairs[at : at + AT_ONCE] for at in range(0, len(pairs), AT_ONCE))
+
+
+def _cells(prints: Sequence[Fingerprint]) -> NDArray[np.float16]:
+    parts = [prints[at : at + AT_ONCE] for at in range(0, len(prints), AT_ONCE)]
+    return np.concatenate([coarse(np.stack([one.small for one in part])) for part in parts])
+
+
+def _agreement(cells: NDArray[np.float16], rows: NDArray[np.int64], mirrored: bool) -> Floats:
+    first, second = (cells[side].astype(np.float32) for side in rows.T)
+    agreement: Floats = ((first[:, :, ::-1] if mirrored else first) * second).sum((1, 2, 3))
+    return agreement
+
+
+def _cropped(box: NDArray[np.float32]) -> str:
+    width, height = box[2:]
+    return f" or with {width:.0%} x {height:.0%} of it" if min(width, height) < 0.98 else ""
+
+
+def _proposed(
+    prints: Sequence[Fingerprint], settings: DuplicateSettings, photographs: NDArray[np.bool_]
+) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
+    """Pairs whose hashes are near: of whole pictures (None), of each crop and of the mirror image with whole pictures.
+
+    Crops of photographs alone are asked for: a crop of a drawing is another drawing, as far as 32 pixels can tell.
+    """
+    distance = settings.hash_distance
+    perceptual = np.array([one.perceptual_hash for one in prints], np.uint64)
+    difference = np.array([one.difference_hash for one in prints], np.uint64)
+    yield None, np.unique(np.concatenate([pairs_within(hashes, distance) for hashes in (perceptual, difference)]), axis=0)
+    views = np.stack([one.views for one in prints])
+    of = np.flatnonzero(photographs)
+    for view in range(len(CROPS)):
+        pairs = of[pairs_between(views[of, view], perceptual[of], distance)]
+        yield view, pairs[pairs[:, 0] != pairs[:, 1]]
+    if settings.mirrored:
+        pairs = pairs_between(views[:, MIRRORED], perceptual, distance)
+        yield MIRRORED, pairs[pairs[:, 0] < pairs[:, 1]]
+
+
+def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
+    """Perceptual hashes of the crops, and of the mirror image. uint64 [7]"""
+    grey = image.convert("L").resize((VIEW, VIEW), Image.Resampling.LANCZOS)
+    boxes = (CROPS * VIEW).tolist()
+    views = [grey.resize((32, 32), Image.Resampling.LANCZOS, (x, y, x + width, y + height)) for x, y, width, height in boxes]
+    mirrored = grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.array([perceptual_hash(view) for view in [*views, mirrored]], np.uint64)
+
+
+def is_photograph(image: Image.Image) -> bool:
+    """Whether few pixels are as bright as their neighbour; the background, the most frequent level, may do so: a cut-out.
+
+    In photographs a tenth of the pixels equal their neighbour, in shaded drawings a third, in icons nine of ten.
+    """
+    grey = np.asarray(image.convert("L"))
+    background = np.bincount(grey.ravel()).argmax()
+    pixels = np.concatenate([grey[1:].ravel(), grey[:, 1:].ravel()])
+    equal = np.concatenate([(grey[1:] == grey[:-1]).ravel(), (grey[:, 1:] == grey[:, :-1]).ravel()])
+    beside = equal[pixels != background]
+    return bool(len(beside) and (equal.mean() < PLAIN or beside.mean() < PLAIN_BESIDE))
 
 
 def perceptual_hash(image: Image.Image) -> int:
@@ -139,69 +232,3 @@ def _cosines(count: int) -> NDArray[np.float64]:
 
 def _packed(bits: NDArray[np.bool_]) -> int:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
-
-
-def pairs_within(hashes: Hashes, distance: int, block: int = 2048) -> NDArray[np.int64]:
-    """All pairs i < j whose 64-bit hashes differ in at most `distance` bits. int64 [pairs, 2], sorted. Exact."""
-    found = []
-    for top in range(0, len(hashes), block):
-        rows = hashes[top : top + block]
-        for left in range(top, len(hashes), block):
-            near = np.bitwise_count(rows[:, None] ^ hashes[None, left : left + block]) <= distance
-            row, column = np.nonzero(near)
-            pairs = np.stack([row + top, column + left], axis=1)
-            found.append(pairs[pairs[:, 0] < pairs[:, 1]])
-    joined = np.concatenate(found) if found else np.empty((0, 2), np.int64)
-    return joined[np.lexsort((joined[:, 1], joined[:, 0]))]
-
-
-def worst_patch_correlations(small: NDArray[np.uint8], pairs: NDArray[np.int64], block: int = 256) -> Floats:
-    """For each pair, how well its two small pictures agree where they agree least. float32 [pairs], at most 1.
-
-    Each 4 x 4 patch (in steps of 2) is scored by Lin's concordance correlation (Biometrics 45, 1989), steadied by the
-    variance of compression noise; the lowest score counts. Brightness and contrast of the whole picture are equalised
-    first. Pairs that already differ coarsely score 0.
-    """
-    pictures, contrasts = _equalised(small)
-    coarse = pictures.reshape(-1, 8, SIDE // 8, 8, SIDE // 8, 3).mean((2, 4)).reshape(len(small), -1)
-    coarse /= np.maximum(np.linalg.norm(coarse, axis=1, keepdims=True), 1e-6)
-    scores = np.zeros(len(pairs), np.float32)
-    for start in range(0, len(pairs), 16 * block):
-        first, second = pairs[start : start + 16 * block].T
-        close = start + np.flatnonzero((coarse[first] * coarse[second]).sum(1) >= COARSE_LEAST)
-        for rows in (close[at : at + block] for at in range(0, len(close), block)):
-            first, second = pairs[rows].T
-            noise = PATCH_NOISE / (contrasts[first] * contrasts[second])
-            scores[rows] = _concordances(pictures[first], pictures[second], noise[:, None, None]).min((1, 2))
-    return scores
-
-
-def _equalised(small: NDArray[np.uint8]) -> tuple[Floats, Floats]:
-    """Luma and chroma with mean 0 each and a variance of 1 in all [n, 32, 32, 3]; the contrast they had [n]."""
-    pictures = small.astype(np.float32) @ TO_LUMA_CHROMA.T
-    pictures -= pictures.mean((1, 2), keepdims=True)
-    contrasts: Floats = np.maximum(np.sqrt((pictures**2).sum(-1).mean((1, 2))), np.float32(2))
-    equalised: Floats = pictures / contrasts[:, None, None, None]
-    return equalised, contrasts
-
-
-def _concordances(first: Floats, second: Floats, noise: Floats) -> Floats:
-    """Lin's 1 - E[(x - y)^2] / (var x + var y + (mean x - mean y)^2 + noise) of each patch, channels summed.
-
-    A difference of the means counts `MEAN_WEIGHT` times more: compression disturbs single pixels, hardly the mean.
-    """
-    mean_first, mean_second = _patch_means(first), _patch_means(second)
-    means_apart = (mean_first - mean_second) ** 2
-    spread = _patch_means(first**2 + second**2) - mean_first**2 - mean_second**2 + means_apart
-    apart = _patch_means((first - second) ** 2) + MEAN_WEIGHT * means_apart
-    whole: Floats = 1 - apart.sum(-1) / (spread.sum(-1).clip(0) + noise)
-    return whole
-
-
-def _patch_means(values: Floats) -> Floats:
-    """Means of 4 x 4 patches in steps of 2. [n, 2k, 2k, c] -> [n, k - 1, k - 1, c]"""
-    rows = values[:, 0::2] + values[:, 1::2]
-    rows = rows[:, 1:] + rows[:, :-1]
-    columns = rows[:, :, 0::2] + rows[:, :, 1::2]
-    means: Floats = (columns[:, :, 1:] + columns[:, :, :-1]) * np.float32(1 / 16)
-    return means

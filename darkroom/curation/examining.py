@@ -9,7 +9,7 @@ from posixpath import splitext
 from PIL import Image
 
 from darkroom.curation.decoding import SUFFIXES, Picture, UnreadableImage, decoded
-from darkroom.curation.duplicates import Fingerprint, difference_hash, perceptual_hash, small_picture
+from darkroom.curation.duplicates import Fingerprint, difference_hash, is_photograph, perceptual_hash, small_picture, view_hashes
 from darkroom.curation.filters import ORIGINAL_SIZE, Filter, Verdict, sharpness
 from darkroom.curation.opening import MOST_BYTES, Opened, Reader
 from darkroom.curation.reading import Candidate
@@ -131,7 +131,9 @@ def _fingerprint(picture: Picture, opened: Opened) -> Fingerprint:
         pixel_digest=pixels,
         perceptual_hash=perceptual_hash(view),
         difference_hash=difference_hash(view),
+        views=view_hashes(view),
         small=small_picture(view),
+        photograph=is_photograph(view),
         resolution=picture.width * picture.height,
         sharpness=sharpness(view),
         bytes=len(opened.content or b""),

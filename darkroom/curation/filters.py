@@ -1,15 +1,22 @@
 """Quality filters: each gives a verdict on one image. To add one, write a class and name it on the last line."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
 from darkroom.sections import Section
 
+Percent = Annotated[str, Field(pattern=r"^\d{1,2}(\.\d+)?%$", description="a share of the images, such as 5%")]
 WORKING_SIDE = 128  # longest side, in pixels, at which sharpness and contrast are judged; smaller images stay as they are
+TEXT_SIDE = 256  # the same, where lines of text are looked for
+BAR_RANGE = 12  # grey levels that may differ within a bar: compression
+MANY_STROKES = 12  # on one line, of 256 pixels
+MOST_INK = 0.4  # share of a page
 ORIGINAL_SIZE = "original size"  # in `Image.info`: width and height of a file that was decoded at a reduced size
 
 
@@ -26,26 +33,26 @@ class SmallestSide(Section):
     """Rejects images whose shorter side has fewer than `least` pixels: enlarging invents nothing."""
 
     kind: Literal["smallest_side"]
-    least: int = Field(ge=1)
+    least: Annotated[int, Field(ge=1)] | Percent
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the shorter side in pixels."""
         width, height = _size(image)
         side = min(width, height)
-        return Verdict(side, side >= self.least, f"{width} x {height} pixels; the shorter side is below {self.least}")
+        return _verdict(self, side, f"{width} x {height} pixels; the shorter side is below {self.least}")
 
 
 class AspectRatio(Section):
     """Rejects images whose longer side is more than `most` times the shorter: the middle square would lose the rest."""
 
     kind: Literal["aspect_ratio"]
-    most: float = Field(ge=1)
+    most: Annotated[float, Field(ge=1)] | Percent
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the longer side in units of the shorter."""
         width, height = _size(image)
         ratio = max(width, height) / min(width, height)
-        return Verdict(ratio, ratio <= self.most, f"{width} x {height} pixels: {ratio:.2f} to 1 is above {self.most:g}")
+        return _verdict(self, ratio, f"{width} x {height} pixels: {ratio:.2f} to 1 is above {self.most}")
 
 
 class Sharpness(Section):
@@ -56,24 +63,165 @@ class Sharpness(Section):
     """
 
     kind: Literal["sharpness"]
-    least: float = Field(ge=0)
+    least: Annotated[float, Field(ge=0)] | Percent
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the variance of the Laplacian."""
         score = sharpness(image)
-        return Verdict(score, score >= self.least, f"blurred: the Laplacian varies by {score:.1f}, below {self.least:g}")
+        return _verdict(self, score, f"blurred: the Laplacian varies by {score:.1f}, below {self.least}")
 
 
 class Contrast(Section):
     """Rejects images with almost nothing on them: the standard deviation of grey levels (0 to 255) is below `least`."""
 
     kind: Literal["contrast"]
-    least: float = Field(ge=0, le=128)
+    least: Annotated[float, Field(ge=0, le=128)] | Percent
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the standard deviation of grey levels."""
         score = float(_grey(image).std())
-        return Verdict(score, score >= self.least, f"grey levels vary by {score:.1f}, below {self.least:g}")
+        return _verdict(self, score, f"grey levels vary by {score:.1f}, below {self.least}")
+
+
+class Underexposed(Section):
+    """Rejects images that are dark all over: even the brightest hundredth of the pixels lies below `least` (grey, 0 to 255)."""
+
+    kind: Literal["underexposed"]
+    least: Annotated[float, Field(ge=0, le=255)] | Percent
+
+    def judge(self, image: Image.Image) -> Verdict:
+        """Score: the 99th percentile of grey levels."""
+        score = float(np.percentile(_grey(image), 99))
+        return _verdict(self, score, f"dark: 99 of 100 pixels are below grey level {score:.0f}, and that below {self.least}")
+
+
+class Overexposed(Section):
+    """Rejects images that are washed out: even the darkest twentieth of the pixels lies above `most` (grey, 0 to 255)."""
+
+    kind: Literal["overexposed"]
+    most: Annotated[float, Field(ge=0, le=255)] | Percent
+
+    def judge(self, image: Image.Image) -> Verdict:
+        """Score: the 5th percentile of grey levels."""
+        score = float(np.percentile(_grey(image), 5))
+        return _verdict(self, score, f"bright: 19 of 20 pixels are above grey level {score:.0f}, and that above {self.most}")
+
+
+class Information(Section):
+    """Rejects images that say little: the entropy of their grey levels is below `least` bits (a plain surface 0, noise 8)."""
+
+    kind: Literal["information"]
+    least: Annotated[float, Field(ge=0, le=8)] | Percent
+
+    def judge(self, image: Image.Image) -> Verdict:
+        """Score: bits a pixel."""
+        shares = np.bincount(_grey(image).astype(np.uint8).ravel(), minlength=256) / _grey(image).size
+        score = float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum()) + 0.0
+        return _verdict(self, score, f"{score:.2f} bits a pixel, below {self.least}")
+
+
+class Colourfulness(Section):
+    """Rejects images that are grey, or nearly so, also where they are stored as RGB: for data sets that want colour.
+
+    Hasler and Suesstrunk (SPIE 5007, 2003): grey scores 0, a pale photograph 15, a colourful one 60.
+    """
+
+    kind: Literal["colourfulness"]
+    least: Annotated[float, Field(ge=0)] | Percent
+
+    def judge(self, image: Image.Image) -> Verdict:
+        """Score: the measure of that paper."""
+        red, green, blue = (_shrunk(image).astype(np.float64)[..., channel] for channel in range(3))
+        first, second = red - green, (red + green) / 2 - blue
+        score = float(np.hypot(first.std(), second.std()) + 0.3 * np.hypot(first.mean(), second.mean()))
+        return _verdict(self, score, f"grey: colourfulness {score:.1f} is below {self.least}")
+
+
+class Bars(Section):
+    """Rejects letterboxed and framed images: bars of one colour along opposite edges take more than `most` of the area.
+
+    A plain background that a subject reaches into is no bar: a bar ends along a line.
+    """
+
+    kind: Literal["bars"]
+    most: Annotated[float, Field(ge=0, le=1)] | Percent
+
+    def judge(self, image: Image.Image) -> Verdict:
+        """Score: the share of the area that bars take."""
+        grey = _grey(image)
+        score = 1 - (1 - _bars(grey)) * (1 - _bars(grey.T))
+        return _verdict(self, score, f"bars along the edges take {score:.0%} of the area, above {self.most}")
+
+
+class TextLike(Section):
+    """Rejects pages and screenshots of text: two tones, one of them in many thin strokes on each line. Score above `most`.
+
+    Pages of text score 0.5 and more; photographs and drawings mostly below 0.3. Off as shipped: look at what it would reject.
+    """
+
+    kind: Literal["text_like"]
+    most: Annotated[float, Field(ge=0, le=1)] | Percent
+
+    def judge(self, image: Image.Image) -> Verdict:
+        """Score: how far two tones explain the image, times the share of its lines with many strokes."""
+        score = text_likeness(image)
+        return _verdict(self, score, f"like a page of text: {score:.2f} is above {self.most}")
+
+
+def keeps(one: "Filter", score: float) -> bool:
+    """Whether a score passes: not below `least`, not above `most`. With a percentage, which others decide, every one does."""
+    least, most = getattr(one, "least", None), getattr(one, "most", None)
+    return not (isinstance(least, float | int) and score < least) and not (isinstance(most, float | int) and score > most)
+
+
+def with_values(filters: Sequence["Filter"], scores: Mapping[str, Sequence[float]]) -> list["Filter"]:
+    """The filters with thresholds in values: `least: 5%` becomes what 5 % of the scores of that kind lie below."""
+    return [_with_value(one, scores.get(one.kind, ())) for one in filters]
+
+
+def _with_value(one: "Filter", scores: Sequence[float]) -> "Filter":
+    name = "least" if hasattr(one, "least") else "most"
+    threshold = getattr(one, name)
+    if not isinstance(threshold, str):
+        return one
+    share = float(threshold[:-1])
+    value = float(np.percentile(scores, share if name == "least" else 100 - share)) if scores else 0.0
+    return one.model_copy(update={name: value})
+
+
+def _verdict(one: Any, score: float, detail: str) -> Verdict:
+    return Verdict(score, keeps(one, score), detail)
+
+
+def _bars(grey: NDArray[np.float64]) -> float:
+    """The share of rows in bars of one colour, above and below."""
+    plain = np.ptp(grey, axis=1) < BAR_RANGE
+    if plain.all():
+        return 0.0
+    above, below = int(np.argmin(plain)), int(np.argmin(plain[::-1]))
+    if not above or not below or abs(grey[0].mean() - grey[-1].mean()) > BAR_RANGE:
+        return 0.0
+    inside = grey[above : len(grey) - below]
+    edges = (inside[min(1, len(inside) - 1)], grey[0].mean()), (inside[max(0, len(inside) - 2)], grey[-1].mean())
+    straight = all((abs(row - colour) > BAR_RANGE).mean() > 0.5 for row, colour in edges)
+    return (above + below) / len(grey) if straight else 0.0
+
+
+def text_likeness(image: Image.Image) -> float:
+    """0 to 1; see `TextLike`."""
+    grey = _grey(image, TEXT_SIDE)
+    levels = np.sort(grey.ravel())
+    count, total = np.arange(1, len(levels)), np.cumsum(levels)[:-1]
+    between = (total * len(levels) - count * levels.sum()) ** 2 / (count * (len(levels) - count)) / len(levels) ** 2  # Otsu 1979
+    if not len(between) or levels[0] == levels[-1]:
+        return 0.0
+    best = int(np.argmax(between))
+    two_tones = float(between[best] / levels.var())
+    ink = grey > levels[best]
+    ink = ink if ink.mean() < 0.5 else ~ink
+    strokes = (ink[:, 1:] & ~ink[:, :-1]).sum(1)
+    lines = strokes[ink.any(1)]
+    return two_tones * float((lines >= MANY_STROKES).mean()) if len(lines) and ink.mean() < MOST_INK else 0.0
 
 
 def _size(image: Image.Image) -> tuple[int, int]:
@@ -88,13 +236,28 @@ def sharpness(image: Image.Image) -> float:
     return float((around - 4 * grey[1:-1, 1:-1]).var())
 
 
-def _grey(image: Image.Image) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    grey = image.convert("L")
-    shrink = max(image.size) / WORKING_SIDE
+def _grey(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.float64]:
+    return np.asarray(_shrunk(image.convert("L"), side), np.float64)
+
+
+def _shrunk(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.uint8]:
+    shrink = max(image.size) / side
     if shrink > 1:
         size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
-        grey = grey.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return np.asarray(grey, np.float64)
+        image = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=3.0)
+    return np.asarray(image)
 
 
-Filter = Annotated[SmallestSide | AspectRatio | Sharpness | Contrast, Field(discriminator="kind")]
+Filter = Annotated[
+    SmallestSide
+    | AspectRatio
+    | Sharpness
+    | Contrast
+    | Underexposed
+    | Overexposed
+    | Information
+    | Colourfulness
+    | Bars
+    | TextLike,
+    Field(discriminator="kind"),
+]

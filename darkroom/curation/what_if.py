@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from darkroom.curation.filters import Filter
+from darkroom.curation.filters import Filter, keeps
 
 
 class WhatIfError(ValueError):
@@ -60,13 +60,7 @@ def what_if(dataset: Path, thresholds: Mapping[str, float]) -> WhatIf:
 
 def first_failed(filters: Sequence[Filter], scores: Mapping[str, Any]) -> str:
     """The first filter whose threshold a row of the manifest fails; "" for none."""
-    return next((one.kind for one in filters if not _keeps(one, scores[f"score_{one.kind}"])), "")
-
-
-def _keeps(one: Filter, score: float) -> bool:
-    """As the filter itself judges: not below `least`, not above `most`."""
-    least, most = getattr(one, "least", None), getattr(one, "most", None)
-    return (least is None or score >= least) and (most is None or score <= most)
+    return next((one.kind for one in filters if not keeps(one, scores[f"score_{one.kind}"])), "")
 
 
 def _changed(filters: Sequence[Mapping[str, Any]], thresholds: Mapping[str, float]) -> list[dict[str, Any]]:

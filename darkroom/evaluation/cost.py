@@ -179,10 +179,10 @@ def fitted(job: Job, minutes: float) -> Generator[Event, None, tuple[Job, list[A
     reason = ""
     if chosen.ask.count < job.ask.count:
         reason = (
-            f"{chosen.ask.count} images are drawn with each model instead of {job.ask.count}: {job.ask.count} would take about "
-            f"{duration(_total(acts(job, rates)))}, and evaluate.minutes allows {duration(60 * minutes)}"
+            f"{chosen.ask.count} images are drawn with each model instead of {job.ask.count}, to keep within "
+            f"evaluate.minutes ({minutes:g}) on this machine"
         )
-        yield Noted(reason)
+        yield Noted(f"{reason}: {job.ask.count} would take about {duration(_total(acts(job, rates)))}")
     yield Noted(f"this will take about {duration(_total(plan))}: {_parts(plan)}")
     return chosen, plan, reason
 

@@ -32,7 +32,7 @@ def raw(network: Network, pixels: Pixels, batch: int) -> Described:
     """A network's own features. uint8 [n, h, w, 3] -> float32 [n, d]; n > 0."""
     parts = []
     for at in range(0, len(pixels), batch):
-        values = torch.from_numpy(np.asarray(pixels[at : at + batch])).permute(0, 3, 1, 2).float()
+        values = torch.from_numpy(pixels[at : at + batch].astype(np.float32)).permute(0, 3, 1, 2)
         parts.append(network(values))
     found: Described = torch.cat(parts).numpy()
     return found

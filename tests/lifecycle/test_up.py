@@ -106,8 +106,8 @@ def up(lived: Path, home: Path) -> Iterator[Up]:
         )
     started = Up(process, lived, log)
     try:
-        eventually(lambda: started.said("MLflow UI"), 180, log)
-        eventually(lambda: started.deployment("retraining"), 120, log)
+        eventually(lambda: started.said("MLflow UI"), 400, log)
+        eventually(lambda: started.deployment("retraining"), 300, log)
         yield started
     finally:
         process.terminate()

@@ -128,7 +128,13 @@ def test_splits_and_counts_agree_everywhere(images: Path, run: Run, tmp_path: Pa
     table = list(csv.DictReader((report / "classes.csv").read_text().splitlines()))
     assert sum(int(row["count"]) for row in table) == 30
     assert len(table) == 6
-    assert {path.name for path in report.iterdir()} == {"metrics.json", "classes.csv", "rejected.png", "duplicates.png"}
+    assert {path.name for path in report.iterdir()} == {
+        "index.html",
+        "metrics.json",
+        "classes.csv",
+        "rejected.png",
+        "duplicates.png",
+    }
     assert not list(tmp_path.glob("*.partial"))
     assert not list(tmp_path.glob("*.fresh"))
 

@@ -1,5 +1,6 @@
-"""Hashes against ImageHash, the join against brute force, and what is and is not a duplicate."""
+"""Hashes against ImageHash, and what is and is not a duplicate."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from io import BytesIO
 
@@ -13,14 +14,16 @@ from darkroom.curation.duplicates import (
     Fingerprint,
     difference_hash,
     find_duplicates,
-    pairs_within,
+    is_photograph,
     perceptual_hash,
     small_picture,
-    worst_patch_correlations,
+    view_hashes,
 )
+from darkroom.curation.likeness import of_drawings
 from tests.darkroom.curation.made_pictures import encoded, picture
+from tests.darkroom.curation.made_pictures import photograph as grainy
 
-SETTINGS = DuplicateSettings(hash_distance=8, least_correlation=0.9)
+SETTINGS = DuplicateSettings(hash_distance=10, least_correlation=0.9, mirrored=False)
 
 
 def photograph(seed: int, width: int = 200, height: int = 160) -> Image.Image:
@@ -36,6 +39,8 @@ def print_of(path: str, image: Image.Image, **changes: object) -> Fingerprint:
         pixel_digest=str(hash(image.tobytes())),
         perceptual_hash=perceptual_hash(image),
         difference_hash=difference_hash(image),
+        views=view_hashes(image),
+        photograph=is_photograph(image),
         small=small_picture(image),
         resolution=image.width * image.height,
         sharpness=100.0,
@@ -51,19 +56,7 @@ def test_hashes_are_bit_for_bit_those_of_imagehash(seed: int) -> None:
     assert f"{difference_hash(image):016x}" == str(imagehash.dhash(image))
 
 
-@pytest.mark.parametrize("block", [7, 64, 1000])
-def test_the_join_finds_exactly_the_pairs_within_the_distance(block: int) -> None:
-    random = np.random.default_rng(block)
-    hashes = random.integers(0, 2**63, 150).astype(np.uint64)
-    hashes[100:] = hashes[:50] ^ (np.uint64(1) << random.integers(0, 63, 50).astype(np.uint64))
-    expected = [[i, j] for i in range(150) for j in range(i + 1, 150) if (int(hashes[i]) ^ int(hashes[j])).bit_count() <= 9]
-    assert pairs_within(hashes, 9, block).tolist() == expected
-    assert len(expected) >= 50
-
-
-@pytest.mark.parametrize("distance", [0, 8])
-def test_the_join_of_nothing_is_nothing(distance: int) -> None:
-    assert pairs_within(np.empty(0, np.uint64), distance).shape == (0, 2)
+def test_nothing_has_no_duplicates() -> None:
     assert find_duplicates([], SETTINGS) == []
 
 
@@ -84,7 +77,7 @@ def test_copies_agree_and_other_pictures_do_not() -> None:
         image = photograph(seed)
         others = [*copies_of(image).values(), photograph(seed + 100), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
         small = np.stack([small_picture(one) for one in [image, *others]])
-        scores = worst_patch_correlations(small, np.array([[0, row] for row in range(1, len(small))]))
+        scores = of_drawings(np.repeat(small[:1], len(small) - 1, axis=0), small[1:])
         assert (scores[:-2] >= 0.9).all(), dict(zip(copies_of(image), scores, strict=False))
         assert (scores[-2:] < 0.5).all()
 
@@ -132,10 +125,11 @@ def test_there_are_no_chains() -> None:
     steps += [Image.blend(steps[0], photograph(5, 128, 128), share) for share in (0.07, 0.14)]
     prints = [print_of(name, image, bytes=size) for name, image, size in zip("abc", steps, (3000, 2000, 1000), strict=True)]
     small = np.stack([one.small for one in prints])
-    ab, bc, ac = worst_patch_correlations(small, np.array([[0, 1], [1, 2], [0, 2]]))
+    ab, bc, ac = of_drawings(small[[0, 1, 0]], small[[1, 2, 2]])
     least = (min(ab, bc) + ac) / 2
     assert ac < least < min(ab, bc)
-    settings = DuplicateSettings(hash_distance=24, least_correlation=float(least))
+    prints = [replace(one, photograph=False) for one in prints]  # as drawings
+    settings = DuplicateSettings(hash_distance=16, least_correlation=float(least), mirrored=False)
     assert [(one.path, one.of) for one in find_duplicates(prints, settings)] == [("b", "a")]
 
 
@@ -144,3 +138,53 @@ def test_a_copy_of_a_rejected_image_names_the_one_that_stays() -> None:
     half = print_of("b", image.resize((64, 64), Image.Resampling.LANCZOS))
     found = find_duplicates([print_of("a", image), half, replace(half, path="c")], SETTINGS)
     assert [(one.path, one.of) for one in found] == [("b", "a"), ("c", "a")]
+
+
+def cropped(image: Image.Image) -> Image.Image:
+    return image.crop((round(image.width * 0.08), 0, image.width, round(image.height * 0.93)))
+
+
+def marked(image: Image.Image) -> Image.Image:
+    whole = image.copy()
+    ImageDraw.Draw(whole).text((8, image.height - 20), "(c) Ada", fill=(255, 255, 255), font_size=14)
+    return whole
+
+
+CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "cropped": cropped,
+    "marked": marked,
+    "gamma": lambda image: image.point([round(255 * (value / 255) ** 1.5) for value in range(256)] * 3),
+    "clipped": lambda image: image.point([min(255, round(1.3 * value)) for value in range(256)] * 3),
+    "less colour": lambda image: Image.blend(image.convert("L").convert("RGB"), image, 0.6),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_photographs_are_found_and_only_they(change: str) -> None:
+    photographs = [grainy(seed, 240, 180) for seed in range(12)]
+    prints = [print_of(f"{number:02d}", one, bytes=2000) for number, one in enumerate(photographs)]
+    prints += [print_of(f"{number:02d}-copy", CHANGES[change](one)) for number, one in enumerate(photographs)]
+    found = find_duplicates(prints, SETTINGS)
+    assert all(one.path[:2] == one.of[:2] for one in found)
+    assert len(found) >= 11
+    if change == "cropped":
+        assert all("% of it" in one.detail for one in found)
+
+
+def test_mirrored_copies_are_found_where_asked_for() -> None:
+    image = grainy(3)
+    prints = [print_of("a", image, bytes=2000), print_of("b", image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))]
+    assert find_duplicates(prints, SETTINGS) == []
+    (found,) = find_duplicates(prints, SETTINGS.model_copy(update={"mirrored": True}))
+    assert (found.path, found.of) == ("b", "a") and found.detail.endswith(", mirrored")
+
+
+def test_drawings_are_told_from_photographs() -> None:
+    assert is_photograph(grainy(1))
+    assert not is_photograph(picture(1))
+    cut_out = Image.new("RGB", (400, 400), (255, 255, 255))
+    cut_out.paste(grainy(1), (100, 100))
+    assert is_photograph(cut_out)
+    cut_out.paste(picture(1, 200), (100, 100))
+    assert not is_photograph(cut_out)
+    assert not is_photograph(Image.new("RGB", (9, 9)))

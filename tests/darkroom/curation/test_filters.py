@@ -2,14 +2,35 @@
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFilter
+from PIL import Image, ImageDraw, ImageFilter
 from pydantic import TypeAdapter
 from scipy import ndimage  # type: ignore[import-untyped]
 
-from darkroom.curation.filters import Filter, sharpness
-from tests.darkroom.curation.made_pictures import picture
+from darkroom.curation.filters import Filter, sharpness, with_values
+from tests.darkroom.curation.made_pictures import photograph, picture
 
 filters: TypeAdapter[Filter] = TypeAdapter(Filter)
+
+
+def with_bars(image: Image.Image, height: int = 20) -> Image.Image:
+    whole = image.copy()
+    whole.paste((3, 3, 3), (0, 0, image.width, height))
+    whole.paste((3, 3, 3), (0, image.height - height, image.width, image.height))
+    return whole
+
+
+def with_dot() -> Image.Image:
+    """A subject on a plain ground: no bars, though whole rows are of one colour."""
+    whole = Image.new("RGB", (100, 100), (255, 255, 255))
+    ImageDraw.Draw(whole).ellipse((30, 30, 70, 70), fill=(200, 30, 30))
+    return whole
+
+
+def page() -> Image.Image:
+    whole = Image.new("RGB", (300, 300), (250, 250, 250))
+    for top in range(10, 290, 14):
+        ImageDraw.Draw(whole).text((8, top), "a line of text as on any printed page, and on", fill=(10, 10, 10), font_size=12)
+    return whole
 
 
 @pytest.mark.parametrize(
@@ -19,6 +40,13 @@ filters: TypeAdapter[Filter] = TypeAdapter(Filter)
         ({"kind": "aspect_ratio", "most": 2.0}, Image.new("RGB", (40, 80)), Image.new("RGB", (81, 40))),
         ({"kind": "sharpness", "least": 40.0}, picture(1), picture(1).filter(ImageFilter.GaussianBlur(4))),
         ({"kind": "contrast", "least": 6.0}, picture(1), Image.new("RGB", (64, 64), (90, 90, 90))),
+        ({"kind": "underexposed", "least": 40.0}, picture(1), picture(1).point(lambda level: level // 8)),
+        ({"kind": "overexposed", "most": 235.0}, picture(1), picture(1).point(lambda level: 240 + level // 20)),
+        ({"kind": "information", "least": 0.8}, picture(1), Image.new("RGB", (64, 64), (90, 90, 90))),
+        ({"kind": "colourfulness", "least": 8.0}, picture(1), picture(1).convert("L").convert("RGB")),
+        ({"kind": "bars", "most": 0.2}, with_dot(), with_bars(photograph(1))),
+        ({"kind": "text_like", "most": 0.45}, photograph(1), page()),
+        ({"kind": "text_like", "most": 0.45}, picture(1), page().convert("L").convert("RGB")),
     ],
 )
 def test_a_filter_keeps_the_good_and_rejects_the_bad(settings: dict[str, object], good: Image.Image, bad: Image.Image) -> None:
@@ -42,5 +70,24 @@ def test_sharpness_agrees_with_scipy() -> None:
 
 
 def test_one_pixel_is_judged_without_error() -> None:
-    for settings in ({"kind": "sharpness", "least": 1.0}, {"kind": "contrast", "least": 1.0}):
-        assert not filters.validate_python(settings).judge(Image.new("RGB", (1, 1))).keep
+    for kind in ("sharpness", "contrast", "information", "colourfulness", "underexposed"):
+        assert not filters.validate_python({"kind": kind, "least": 1.0}).judge(Image.new("RGB", (1, 1))).keep
+    for kind in ("overexposed", "bars", "text_like"):
+        assert filters.validate_python({"kind": kind, "most": 1.0}).judge(Image.new("RGB", (1, 1))).keep
+
+
+def test_a_threshold_may_be_a_share_of_the_images() -> None:
+    asked = [
+        filters.validate_python({"kind": "sharpness", "least": "10%"}),
+        filters.validate_python({"kind": "aspect_ratio", "most": "25%"}),
+        filters.validate_python({"kind": "contrast", "least": 6.0}),
+    ]
+    assert asked[0].judge(Image.new("RGB", (9, 9))).keep, "alone, no image can be judged by it"
+    scores = {"sharpness": list(range(101)), "aspect_ratio": list(range(101))}
+    assert [one.model_dump() for one in with_values(asked, scores)] == [
+        {"kind": "sharpness", "least": 10.0},
+        {"kind": "aspect_ratio", "most": 75.0},
+        {"kind": "contrast", "least": 6.0},
+    ]
+    with pytest.raises(ValueError, match="pattern"):
+        filters.validate_python({"kind": "sharpness", "least": "5 per cent"})

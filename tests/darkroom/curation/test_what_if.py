@@ -4,6 +4,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from darkroom.curation.comparing import Changes, compare, read_rows
@@ -81,3 +82,12 @@ def test_rows_are_read_from_a_manifest(images: Path, run: Run, tmp_path: Path) -
     run(images)
     rows = read_rows(io.BytesIO((tmp_path / "out/manifest.parquet").read_bytes()))
     assert len(rows) == 30 and rows["blue/00.png"]["kept"]
+
+
+def test_percentages_reject_their_share_and_answer_questions(images: Path, run: Run, tmp_path: Path) -> None:
+    filters = [{"kind": "contrast", "least": "20%"}]
+    _, ref = run(images, filters=filters)
+    rows = [row for row in pq.read_table(tmp_path / "out/manifest.parquet").to_pylist() if row["reason"] == "contrast"]
+    assert (len(rows), ref.images) == (6, 24)
+    assert "least: 20%" in rows[0]["detail"]
+    assert len(what_if(tmp_path / "out", {"contrast": 0.0}).coming) == 6

@@ -167,7 +167,7 @@ def test_a_metric_stands_once() -> None:
 
 def test_a_label_has_its_own_figures_where_there_are_enough_images(place: Path) -> None:
     run(place, Painter(base=painted(10, [0, 1] * 12), tuned=painted(11, [1] * 24)))
-    rows = list(csv.DictReader((place / "out/labels_base.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((place / "out/labels_base.csv").read_text(encoding="utf-8").splitlines()))
     assert [(row["label"], row["n"], row["kernel_distance"]) for row in rows] == [("moon", "", ""), ("sun", "", "")]
     assert "figures need 20" in (place / "out/report.html").read_text(encoding="utf-8")
 
@@ -176,7 +176,7 @@ def test_the_label_that_is_drawn_wrong_is_found(place: Path, monkeypatch: pytest
     """The model draws a moon when it is told a sun: only the sun's own figure shows it clearly."""
     monkeypatch.setattr("darkroom.evaluation.scoring.FEWEST_OF_LABEL", 8)
     run(place, Painter(base=painted(10, [0] * 24), tuned=painted(11, [1] * 24)))
-    rows = {row["label"]: row for row in csv.DictReader((place / "out/labels_base.csv").open(encoding="utf-8"))}
+    rows = {row["label"]: row for row in csv.DictReader((place / "out/labels_base.csv").read_text(encoding="utf-8").splitlines())}
     assert float(rows["sun"]["kernel_distance_low"]) > float(rows["moon"]["kernel_distance_high"])
     assert "Drawn worst: sun" in (place / "out/report.html").read_text(encoding="utf-8")
 
