@@ -18,6 +18,7 @@ def model_card(workspace: Path, settings: Mapping[str, Any], scores: Scores, ide
         f"# {name}",
         _data(counts, settings, identities),
         _scores(scores),
+        *_diagnosis(workspace / "reports/evaluate/diagnosis.json"),
         _making(model, settings, identities),
         _use(name, model),
     ]
@@ -50,6 +51,14 @@ def _scores(scores: Scores) -> str:
         )
         rows.append(f"\nMemorisation: {copied:.1%} of the samples are copies of a training image, {verdict}.")
     return "\n".join(rows) + "\n\nSamples: `samples_tuned.png`; the whole report: `report.html`."
+
+
+def _diagnosis(file: Path) -> list[str]:
+    """What ails the tuned model; nothing where it was not examined."""
+    from darkroom.evaluation.examining import told  # imported here: it brings torch along
+
+    findings = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return [f"## Diagnosis\n\n{told({'tuned': findings['tuned']})}"] if "tuned" in findings else []
 
 
 def _making(model: Mapping[str, Any], settings: Mapping[str, Any], identities: Mapping[str, str]) -> str:

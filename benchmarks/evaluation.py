@@ -17,8 +17,8 @@ from benchmarks.turns import SETTINGS, in_turns, seconds
 from darkroom.evaluation import frechet, pretrained
 from darkroom.evaluation.evaluate import EvaluateSection, evaluate
 from darkroom.evaluation.features import EfficientNetLite0, raw
-from darkroom.evaluation.memorisation import nearest_training
 from darkroom.evaluation.metrics import KernelDistance
+from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.neighbourhoods import TwoSets, neighbourhoods
 from darkroom.events import Noted
 from darkroom.stage import sentence

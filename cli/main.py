@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Callable, Sequence
 
 from adapters import machine
-from cli import curate_words, lifecycle_words, registry_words, serve_words, share_words, train_words
+from cli import curate_words, judging_words, lifecycle_words, registry_words, serve_words, share_words, train_words
 from darkroom import __version__
 
 INTERRUPTED = 130
@@ -50,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"darkroom {__version__}")
     words = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    for module in (lifecycle_words, curate_words, train_words, share_words, registry_words, serve_words):
+    for module in (lifecycle_words, curate_words, train_words, judging_words, share_words, registry_words, serve_words):
         module.add_words(words)
     return parser

@@ -34,7 +34,7 @@ def train(given: argparse.Namespace) -> int:
         return _together(given.processes)
     request = Request(given.data, settings.curate, settings.augment, settings.train_base, given.minutes)
     with joined(), stop_asked() as stopping:
-        ref = _shown(train_folder(request, given.out, Conduct(stopping)))
+        ref = shown(train_folder(request, given.out, Conduct(stopping)))
         if leads():
             say(f"model       {ref.path}\nsamples     {given.out / 'samples.png'}\nfilm strip  {given.out / 'film_strip.png'}")
     return 0
@@ -125,13 +125,13 @@ def find_rate(given: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         at = Path(scratch)
         places = Places(at / "data", at / "augmented", at / "model", at / "report", at / "checkpoints")
-        _shown(curate(settings.curate, given.data, places.data, at / "curation"))
-        _shown(augment(settings.augment, places.data, places.augmented, at / "augmentation"))
+        shown(curate(settings.curate, given.data, places.data, at / "curation"))
+        shown(augment(settings.augment, places.data, places.augmented, at / "augmentation"))
         splits = splits_of(places.data)
         model, _ = fresh(settings.train_base, splits, places)
         model = model.to(device_named(settings.train_base.device))
         materials = materials_of(splits, settings.augment, places.checkpoints)
-        found = _shown(range_test(model, settings.train_base, materials, given.batches))
+        found = shown(range_test(model, settings.train_base, materials, given.batches))
     plot(found, given.out)
     say(f"suggested     learning_rate: {found.suggested:.1e} (the settings have {settings.train_base.learning_rate:.1e})")
     say(f"plot          {given.out}")
@@ -174,7 +174,8 @@ def _network(named: str | None) -> dict[str, Any] | None:
     return sizes[named].model_dump()
 
 
-def _shown(steps: Generator[Event, None, Answer]) -> Answer:
+def shown(steps: Generator[Event, None, Answer]) -> Answer:
+    """Run a step to its end, saying what it tells. Returns what it returns."""
     from darkroom.training.parallel import leads
 
     throttle = Throttle(2.0)

@@ -8,7 +8,8 @@ from pathlib import Path
 from PIL import Image
 from pydantic import BaseModel
 
-from darkroom.evaluation.memorisation import GAP, MOST_SIDE, nearest_few
+from darkroom.evaluation.memorisation import GAP
+from darkroom.evaluation.nearest import MOST_SIDE, nearest_few
 from darkroom.images import ImageSet, Pixels, read_split
 from darkroom.refs import digest_of
 from serving.loaded import Loaded

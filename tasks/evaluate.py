@@ -6,6 +6,7 @@ from prefect import task
 
 from adapters import prefect_runs
 from darkroom.evaluation import evaluate as evaluation
+from darkroom.evaluation.examining import Making, told
 from tasks.job import STEP, Done, Job, brought_up_to_date
 
 
@@ -25,12 +26,20 @@ def evaluate(job: Job) -> Done:
             report,
             keep=at / evaluation.KEPT,
             histories={"base": at / "reports/train_base/loss.csv", "tuned": at / "reports/finetune/loss.csv"},
+            making=Making(
+                at / "data/augmented",
+                job.settings.model_dump(mode="json", by_alias=True),
+                {"base": "train_base", "tuned": "finetune"},
+            ),
         ),
         files={"evaluation": report},
         data=at / "data/curated",
     )
     scores = json.loads((report / "scores.json").read_text(encoding="utf-8"))
+    findings = json.loads((report / "diagnosis.json").read_text(encoding="utf-8"))
+    prefect_runs.say("; ".join(f"{model}: {one['verdict']}" for model, one in findings.items()))
     if done.how == "computed":
+        prefect_runs.show_page("evaluate-diagnosis", told(findings), "What ails both models, and what to change")
         prefect_runs.show_picture("evaluate-samples", report / "samples_tuned.png", "Samples of the tuned model")
         prefect_runs.show_page("evaluate-scores", _page(scores), "Scores of both models")
     return Done(done.stage, done.how, done.why, done.seconds, scores)

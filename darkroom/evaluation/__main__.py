@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from darkroom.evaluation.evaluate import KEPT, EvaluateSection, evaluate
+from darkroom.evaluation.examining import Making
+from darkroom.sections import read_yaml
 from darkroom.stage import run_stage
 
 
@@ -18,6 +20,8 @@ def main() -> int:
             Path("reports/evaluate"),
             keep=KEPT,
             histories={"base": Path("reports/train_base/loss.csv"), "tuned": Path("reports/finetune/loss.csv")},
+            # All of params.yaml, to name old values in remedies: what these name is an input of earlier stages.
+            making=Making(Path("data/augmented"), read_yaml(Path("params.yaml")), {"base": "train_base", "tuned": "finetune"}),
         ),
     )
 

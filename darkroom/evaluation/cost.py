@@ -13,8 +13,8 @@ import numpy as np
 from darkroom.evaluation.describing import Describer
 from darkroom.evaluation.features import raw
 from darkroom.evaluation.generating import Ask, Generate, key_for
-from darkroom.evaluation.memorisation import nearest_training
 from darkroom.evaluation.metrics import GROUPS, Metric
+from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.scoring import COURSE_ROUNDS, SHARES
 from darkroom.evaluation.subjects import FEWEST, Data, Subject, first
 from darkroom.events import Event, Noted, Progressed, followed

@@ -3,6 +3,7 @@
 Three acts, each kept: `generating`, `describing`, `scoring`. What they cost is known before they start (`cost`).
 """
 
+import json
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 
 from darkroom.evaluation.cost import Job, fitted, paced
 from darkroom.evaluation.describing import Describer
+from darkroom.evaluation.examining import Examined, Making, examined
 from darkroom.evaluation.features import Features
 from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.generating import Ask, Generate, drawn, told_names
@@ -91,12 +93,14 @@ def evaluate(
     draw: Generate = generate,
     keep: Path | None = None,
     histories: Mapping[str, Path] | None = None,
+    making: Making | None = None,
 ) -> Generator[Event, None, ScoresRef]:
     """Evaluate each of `models` (name -> folder) against the data set in `data`; write scores and report into `out`.
 
     A model is measured against images of its own focus (the labels in its model.json; none: all). Reference: n training
     images. Floor: n held-out images against the same reference. n is the least of generated, held-out and training
-    images. Drawn images and features are kept in the folder `keep`; `histories` are tables of losses, by model.
+    images. Drawn images and features are kept in the folder `keep`; `histories` are tables of losses, by model;
+    with `making` each model is examined, and diagnosis.json is written.
     Raises EvaluationError, FeaturesUnavailable.
     """
     found = yield from read_data(data)
@@ -104,30 +108,58 @@ def evaluate(
     describer = Describer(section.features, Kept(keep), section.batch)
     job = Job(found, subjects, section.ask, section.metrics, section.bootstrap, describer, draw)
     job, plan, reason = yield from fitted(job, section.minutes)
-    pages = yield from paced(_pages(section, job, reason, histories or {}), plan)
+    looks = yield from paced(_looks(section, job, making is not None and making.mirrors), plan)
+    health = (yield from _health(looks, making)) if making else {}
+    pages = [_page(section, job, looked, reason, histories or {}, health) for looked in looks]
     with replaced(out) as folder:
+        if making:
+            told = {name: one.facts() for name, one in health.items()}
+            (folder / "diagnosis.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         write(folder, pages, section.features.name)
     scores = out / "scores.json"
     return ScoresRef(str(scores), digest_of(scores), sum(len(page.figures) for page in pages))
 
 
-def _pages(
-    section: EvaluateSection, job: Job, reason: str, histories: Mapping[str, Path]
-) -> Generator[Event, None, list[ModelPage]]:
+def _looks(section: EvaluateSection, job: Job, mirrored: bool) -> Generator[Event, None, list[Looked]]:
     """First all images are drawn: a model that has diverged is known before anything is described."""
     made = {}
     for subject in job.subjects:
         made[subject.name] = yield from drawn(subject, job.ask, job.describer.kept, job.draw)
-    pages = []
+    found = []
     for subject in job.subjects:
-        looked = yield from _looked(section, job, subject, made[subject.name])
-        facts = _facts(section, job, looked, reason)
-        pages.append(replace(looked.page, facts=facts, history=history_of(histories.get(subject.name))))
-    return pages
+        found.append((yield from _looked(section, job, subject, made[subject.name], mirrored)))
+    return found
 
 
-def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pixels]) -> Generator[Event, None, Looked]:
-    """One model described, scored, and looked at for copies."""
+def _health(looks: list[Looked], making: Making) -> Generator[Event, None, dict[str, Examined]]:
+    """What ails each model."""
+    found = {}
+    for at, looked in enumerate(looks):
+        name, page = looked.subject.name, looked.page
+        found[name] = examined(looked.subject, looked.made, looked.sets, (page.figures, page.copies), making)
+        yield Progressed("examining models", at + 1, len(looks), "models")
+        yield Noted(f"{name}: {found[name].diagnosis.verdict}")
+    return found
+
+
+def _page(
+    section: EvaluateSection,
+    job: Job,
+    looked: Looked,
+    reason: str,
+    histories: Mapping[str, Path],
+    health: Mapping[str, Examined],
+) -> ModelPage:
+    name = looked.subject.name
+    facts = _facts(section, job, looked, reason)
+    blocks = health[name].blocks() if name in health else ()
+    return replace(looked.page, facts=facts, history=history_of(histories.get(name)), blocks=blocks)
+
+
+def _looked(
+    section: EvaluateSection, job: Job, subject: Subject, made: list[Pixels], mirrored: bool
+) -> Generator[Event, None, Looked]:
+    """One model described, scored, and looked at for copies, for mirrored ones too where asked."""
     name, whole, training = subject.name, np.concatenate(made), job.data.training.pixels
     sets = yield from _described(job, subject, made)
     if sets.n < job.ask.count:
@@ -139,7 +171,7 @@ def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pix
     settling = course(main, sets, section.seed) if main else []
     yield Progressed(f"scoring {name}", 1, 1, "models")
     yield Progressed(f"looking for copies in {name}", 0, len(whole))
-    copies = memorisation(whole, training, np.asarray(job.data.held_out.only(subject.card.focus).pixels))
+    copies = memorisation(whole, training, np.asarray(job.data.held_out.only(subject.card.focus).pixels), mirrored)
     yield Progressed(f"looking for copies in {name}", len(whole), len(whole))
     figures = result.figures | _shares(copies)
     yield from (Noted(f"{name}: {why}") for why in result.refused.values())

@@ -41,9 +41,12 @@ class ModelPage:
 
 
 def pairs_of(made: Pixels, training: Pixels, copies: Memorisation, count: int) -> Pixels:
-    """The `count` generated images that come closest to a training image, each beside it. uint8 [count, h, 2 w, 3]"""
+    """The `count` generated images that come closest to a training image, each beside it, mirrored where
+    its mirror image is near. uint8 [count, h, 2 w, 3]"""
     closest = np.argsort(copies.neighbours.nearest, kind="stable")[:count]
-    return np.concatenate([made[closest], training[copies.neighbours.index[closest]]], axis=2)
+    near, mirrored = training[copies.neighbours.index[closest]], copies.neighbours.mirrored[closest]
+    near[mirrored] = near[mirrored][:, :, ::-1]
+    return np.concatenate([made[closest], near], axis=2)
 
 
 def samples_sheet(page: ModelPage) -> Image.Image:

@@ -1,10 +1,13 @@
-"""Memorisation: nearest neighbours against brute force; a planted memoriser is caught, held-out images are not."""
+"""Memorisation: nearest neighbours against every pair; a planted memoriser is caught, held-out images are not."""
+
+from typing import Any
 
 import numpy as np
 import pytest
 
-from darkroom.evaluation import memorisation as room
-from darkroom.evaluation.memorisation import memorisation, nearest_few, nearest_training
+from darkroom.evaluation import nearest as room
+from darkroom.evaluation.memorisation import memorisation, memorisation_in_features, nearer_than
+from darkroom.evaluation.nearest import Neighbours, nearest_described, nearest_few, nearest_training
 from darkroom.images import Pixels
 
 
@@ -31,6 +34,79 @@ def test_nearest_is_brute_force_whatever_the_blocks(monkeypatch: pytest.MonkeyPa
         index, distance = nearest_few(made, training, 5)
         np.testing.assert_array_equal(index, apart.argsort(1)[:, :5])
         np.testing.assert_allclose(distance, np.sort(apart, 1)[:, :5], rtol=1e-12)
+
+
+def by_hand(made: Pixels, training: Pixels) -> Neighbours:
+    """Every pair compared in whole numbers."""
+    apart = np.array([[int(((a.astype(int) - b) ** 2).sum()) for b in training] for a in made])
+    order = np.argsort(apart, 1, kind="stable")
+    nearest, second = np.sqrt(np.take_along_axis(apart, order[:, :2], 1)).T / 255
+    return Neighbours(order[:, 0], nearest, second, np.zeros(len(made), bool))
+
+
+def smooth(seed: int, n: int, side: int = 16) -> Pixels:
+    """Images whose averages tell them apart, as those of natural images do."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (n, 4, 4, 3), dtype=np.uint8)
+    return disturbed(coarse.repeat(side // 4, 1).repeat(side // 4, 2), 12, seed)
+
+
+@pytest.mark.parametrize("kind", [images, smooth])
+def test_the_search_names_what_a_comparison_of_every_pair_names(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bit for bit, whatever the blocks, whether the averages decide or not, with many equals beyond the candidates."""
+    made, training = kind(0, 40), kind(1, 120)
+    training[60:80] = training[5]
+    made[0] = training[5]
+    right = by_hand(made, training)
+    for block, candidates, at_once in ((7, 4, 1), (33, 8, 256), (2048, 8, 16), (16, 3, 5)):
+        monkeypatch.setattr(room, "BLOCK", block)
+        monkeypatch.setattr(room, "CANDIDATES", candidates)
+        monkeypatch.setattr(room, "AT_ONCE", at_once)
+        found = nearest_training(made, training)
+        np.testing.assert_array_equal(found.index, right.index)
+        np.testing.assert_array_equal(found.nearest, right.nearest)
+        np.testing.assert_array_equal(found.second, right.second)
+    assert (right.index[0], right.nearest[0], right.second[0]) == (5, 0, 0)
+
+
+def test_mirrored_copies_are_found_where_asked_for() -> None:
+    training, held_out = smooth(0, 150), smooth(1, 50)
+    made = np.concatenate([disturbed(training[10:20, :, ::-1], 4), disturbed(training[20:25], 4), smooth(2, 35)])
+    assert memorisation(made, training, held_out).copied.count == 5
+    found = memorisation(made, training, held_out, mirrored=True)
+    assert found.copied.count == 15
+    assert found.copied_held_out.count == 0
+    assert found.neighbours.index[:15].tolist() == list(range(10, 25))
+    assert found.neighbours.mirrored[:15].tolist() == [True] * 10 + [False] * 5
+
+
+def test_the_nearer_of_both_ways_is_that_of_a_set_with_every_mirror_image() -> None:
+    made, training = images(0, 30, 8), images(1, 50, 8)
+    found, both = nearest_training(made, training, mirrored=True), by_hand(made, np.concatenate([training, training[:, :, ::-1]]))
+    np.testing.assert_array_equal(found.nearest, both.nearest)
+    np.testing.assert_array_equal(found.index, both.index % 50)
+    np.testing.assert_array_equal(found.mirrored, both.index >= 50)
+
+
+def test_neighbours_in_features_are_those_of_every_pair() -> None:
+    chance = np.random.default_rng(3)
+    made, training = (chance.normal(size=(n, 20)).astype(np.float32) for n in (30, 300))
+    apart = np.linalg.norm(made[:, None].astype(float) - training, axis=2)
+    found = nearest_described(made, training)
+    np.testing.assert_array_equal(found.index, apart.argmin(1))
+    np.testing.assert_allclose(found.nearest, apart.min(1))
+    np.testing.assert_allclose(found.second, np.sort(apart, 1)[:, 1])
+
+
+def test_copies_are_caught_in_features_and_held_out_images_pass() -> None:
+    chance = np.random.default_rng(4)
+    training, held_out, fresh = (chance.normal(size=(n, 20)).astype(np.float32) for n in (200, 200, 200))
+    copies = training[:50] + np.float32(0.01) * chance.normal(size=(50, 20)).astype(np.float32)
+    caught, passed = (memorisation_in_features(made, training, held_out) for made in (copies, fresh))
+    assert caught.copied.count == caught.too_near.count == 50
+    assert passed.copied.count == 0
+    assert passed.too_near.interval[0] < 0.01
+    assert nearer_than(0.0, caught.held_out) == 1
+    assert nearer_than(float(np.median(caught.held_out.nearest)), caught.held_out) == pytest.approx(0.5, abs=0.01)
 
 
 def test_training_images_with_a_little_noise_are_caught_and_named() -> None:

@@ -1,0 +1,165 @@
+"""The command choose: the library's search over a model of a workspace, and what becomes of its answer."""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from adapters import mlflow_registry, workspace
+from cli.judging import CURATED, model_named, opened
+from cli.run import say
+from cli.train import shown
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from darkroom.evaluation.choosing import Choice, Measured
+    from darkroom.networks.saved import Drawing
+
+CHOICES = Path(".darkroom/choices")
+AS_TRAINED = "as trained"
+SAMPLERS: tuple[dict[str, Any], ...] = (
+    {"kind": "euler"},
+    {"kind": "heun"},
+    {"kind": "dpmpp", "order": 2},
+    {"kind": "unipc", "order": 2},
+    {"kind": "ipndm"},
+)
+TOLD = 12  # candidates in the table
+
+Weights = Mapping[str, Callable[[], "dict[str, Tensor]"]]
+
+
+def choose(given: argparse.Namespace) -> int:
+    """Search, say, plot, and keep the choice where asked."""
+    from darkroom.evaluation import choosing
+    from darkroom.images import read_split
+    from darkroom.networks.saved import read_card
+    from darkroom.refs import digest_of
+
+    if given.minutes <= 0:
+        raise ValueError(f"--minutes {given.minutes:g}: the budget must be more than nothing")
+    found, settings = opened(given.workspace)
+    folder = model_named(found, settings.register_.name, given.model)
+    card, weights = read_card(folder), _weights(folder, given.widths)
+    real = read_split(found / CURATED, "train").only(card.focus)
+    search = choosing.Search(
+        candidates=tuple(_candidates(card.drawing, list(weights), given)),
+        real=real,
+        features=settings.evaluate.features,
+        seed=given.seed,
+        minutes=given.minutes,
+        most=given.images,
+    )
+    facts = {
+        "model": digest_of(folder),
+        "data": digest_of(found / CURATED / "train.json"),
+        "features": settings.evaluate.features.model_dump(mode="json"),
+        "seed": given.seed,
+        "most": given.images,
+    }
+    at = found / CHOICES / choosing.identity(facts)
+    say(f"{len(search.candidates)} candidates, {given.minutes:g} minutes; measurements are kept in {at}")
+    choice = shown(choosing.choose(search, _loader(folder, weights), at))
+    choosing.write_choice(choice, at)
+    _say(choice, at)
+    taken = choice.quickest if given.quickest else choice.best
+    _keep(given, found, folder, taken, weights)
+    return 0
+
+
+def _candidates(drawing: "Drawing", weights: list[str], given: argparse.Namespace) -> "list[Any]":
+    from pydantic import TypeAdapter
+
+    from darkroom.evaluation.choosing import grid
+    from darkroom.samplers import Sampler
+
+    adapter: TypeAdapter[Any] = TypeAdapter(Sampler)
+    scales = given.guidance if given.guidance else sorted({1.0, 1.5, drawing.guidance})
+    return list(grid(drawing, weights, [adapter.validate_python(one) for one in SAMPLERS], given.steps, scales))
+
+
+def _weights(folder: Path, widths: list[float]) -> Weights:
+    """Those of the model, averages of other lengths, and averages taken earlier, where snapshots were kept."""
+    from safetensors.torch import load_file
+
+    from darkroom.training.profiles import FOLDER, rebuilt
+
+    files = sorted((folder / FOLDER).glob("*.safetensors"))
+    found: dict[str, Callable[[], dict[str, Tensor]]] = {AS_TRAINED: partial(load_file, folder / "weights.safetensors")}
+    if not files:
+        return found
+    for width in widths:
+        found[f"average of width {width:g}"] = partial(rebuilt, folder, width)
+    for file in files:
+        if file.stem[:12] != files[-1].stem[:12]:
+            found[f"average of width {float(file.stem[13:]):g} at {int(file.stem[:12]):,} images"] = partial(load_file, file)
+    return found
+
+
+def _loader(folder: Path, weights: Weights) -> Any:
+    from darkroom.networks.saved import device_named, load_model
+
+    model, card = load_model(folder, device_named("auto"))
+
+    @lru_cache(maxsize=1)
+    def with_weights(name: str) -> Any:
+        model.load_state_dict(weights[name]())
+        return model, card
+
+    return with_weights
+
+
+def _say(choice: "Choice", at: Path) -> None:
+    say(f"{'':2}{'kernel distance (95 % interval)':<36}{'n':>6}{'images/s':>10}{'asked':>7}   drawn with")
+    for one in choice.measured[:TOLD]:
+        score = f"{one.score.value:.4g} ({one.score.low:.4g} to {one.score.high:.4g})"
+        mark = "*" if one in choice.level else " "
+        say(f"{mark:2}{score:<36}{one.n:>6}{one.images_per_second:>10.1f}{one.evaluations:>7}   {one.candidate.words}")
+    if len(choice.measured) > TOLD:
+        say(f"  ... {len(choice.measured) - TOLD} more in {at / 'choice.json'}")
+    say("* cannot be told from the best with these images")
+    say(f"best        {choice.best.candidate.words}")
+    if choice.quickest is not choice.best:
+        faster = choice.quickest.images_per_second / choice.best.images_per_second
+        say(f"as good     {choice.quickest.candidate.words}: {faster:.1f} times as fast (--quickest takes it)")
+    say(f"curve       {at / 'curve.png'}")
+
+
+def _keep(given: argparse.Namespace, found: Path, folder: Path, taken: "Measured", weights: Weights) -> None:
+    from darkroom.networks.saved import read_card, save_model
+    from darkroom.refs import replaced
+
+    card = read_card(folder).model_copy(update={"drawing": taken.candidate.drawing})
+    if given.out is not None:
+        with replaced(given.out) as fresh:
+            save_model(fresh, dict(weights[taken.candidate.weights]()), card)
+        say(f"model       {given.out}")
+    if given.apply:
+        _apply(given, found, taken)
+    elif given.out is None:
+        say("nothing was changed; --apply keeps the choice, --out DIR writes a model folder that draws so")
+
+
+def _apply(given: argparse.Namespace, found: Path, taken: "Measured") -> None:
+    """Steps and guidance into params.yaml, where a change calls for no training; the whole drawing onto the version."""
+    drawing = taken.candidate.drawing
+    changed = workspace.change_params(found, {"evaluate": {"steps": drawing.steps, "guidance": drawing.guidance}})
+    say(f"params.yaml {', '.join(changed) or 'evaluate.steps and evaluate.guidance were so already'}")
+    settings = opened(given.workspace)[1]
+    if drawing.sampler != settings.train_base.drawing.sampler:
+        say("the sampler belongs to the model: --out DIR writes a folder that draws with it. For models to come set it as")
+        say(f"train_base.drawing.sampler: {json.dumps(drawing.sampler.model_dump(mode='json'))} (a change that trains again)")
+    with suppress(LookupError):
+        version = mlflow_registry.version_named(found, settings.register_.name, given.model)
+        kept = {
+            "weights": taken.candidate.weights,
+            "drawing": drawing.model_dump(mode="json"),
+            "kernel_distance": [round(number, 4) for number in taken.score],
+            "n": taken.n,
+        }
+        mlflow_registry.note(found, version, "drawing", json.dumps(kept))
+        say(f"kept with {version.name} version {version.number}, as its tag `drawing`")

@@ -1,0 +1,113 @@
+"""The examination of one model: signs gathered, a diagnosis made, and both told on the page and in a file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from darkroom.augmentation import read_recipe
+from darkroom.evaluation.diagnosis import Diagnosis, Evidence, diagnose
+from darkroom.evaluation.figures import Figure
+from darkroom.evaluation.leaking import leaks
+from darkroom.evaluation.memorisation import Memorisation
+from darkroom.evaluation.page import Block, Cell, Table, Words, estimated
+from darkroom.evaluation.scoring import DescribedSets
+from darkroom.evaluation.signs import colour, loss_gaps, variety
+from darkroom.evaluation.subjects import Subject
+from darkroom.images import Pixels
+
+
+@dataclass(frozen=True)
+class Making:
+    """How models were made: the folder with the recipe of augmentations, all of params.yaml, the section that made each model."""
+
+    augmented: Path
+    settings: Mapping[str, Any]
+    sections: Mapping[str, str]
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether training mirrors images: then a mirrored one may be drawn, and is a copy too."""
+        return any(item.kind == "mirror" and item.probability > 0 for item in read_recipe(self.augmented).section.transforms)
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was seen of a model, and what it amounts to."""
+
+    evidence: Evidence
+    diagnosis: Diagnosis
+
+    def blocks(self) -> list[Block]:
+        """For the page."""
+        return [
+            Table("Diagnosis", ("Finding", "Evidence", "Remedy", "Change of params.yaml"), _findings(self.diagnosis)),
+            Words([f"To paste into params.yaml: {line}" for line in [self.diagnosis.snippet.strip()] if line]),
+            Table("What the diagnosis rests on", ("Sign", "Generated images", "Real images"), _signs(self.evidence)),
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """For diagnosis.json."""
+        return {
+            "verdict": self.diagnosis.verdict,
+            "findings": [asdict(one) for one in self.diagnosis.findings],
+            "changes": [str(one) for one in self.diagnosis.changes],
+            "snippet": self.diagnosis.snippet,
+        }
+
+
+def examined(
+    subject: Subject, made: Pixels, sets: DescribedSets, found: tuple[Mapping[str, Figure], Memorisation], making: Making
+) -> Examined:
+    """Gather the signs of one model and judge them; `found` are its figures and what was found of copies.
+
+    The loss is compared where the weights are there. Raises ModelError.
+    """
+    seed = 0
+    real, unseen = (np.asarray(images.pixels[:]) for images in (subject.reference, subject.unseen))
+    scaled = [sets.features.scaled(one) for one in (sets.unseen, sets.made[0])]
+    there = (subject.folder / "weights.safetensors").is_file()
+    evidence = Evidence(
+        figures=found[0],
+        copies=found[1],
+        variety=variety(scaled[0], scaled[1], seed),
+        colour=colour(real, unseen, made, seed),
+        leaks=leaks(read_recipe(making.augmented), real, unseen, made, seed),
+        gaps=loss_gaps(subject.folder, subject.reference, subject.unseen, seed) if there else {},
+    )
+    return Examined(evidence, diagnose(evidence, making.settings, making.sections[subject.name]))
+
+
+def _findings(diagnosis: Diagnosis) -> list[tuple[Cell, ...]]:
+    if not diagnosis.findings:
+        return [(Cell("healthy"), Cell("no sign of any disease at this n"), Cell(""), Cell(""))]
+    return [
+        (Cell(one.kind), Cell(one.evidence), Cell(one.remedy), Cell("; ".join(map(str, one.changes))))
+        for one in diagnosis.findings
+    ]
+
+
+def _signs(evidence: Evidence) -> Sequence[tuple[Cell, ...]]:
+    rows: list[tuple[Cell, ...]] = []
+    if evidence.variety is not None:
+        rows.append((Cell("variety", "of as many real images: 1 is as varied"), estimated(evidence.variety), Cell("1")))
+    for name, sign in evidence.colour.items():
+        rows.append((Cell(name, "levels of 255 off the training images"), estimated(sign.made), estimated(sign.floor)))
+    for name, sign in evidence.leaks.items():
+        rows.append((Cell(f"shows {name}", "share that looks augmented"), estimated(sign.made), estimated(sign.floor)))
+    for band, gap in evidence.gaps.items():
+        rows.append((Cell(f"loss, {band}", "held-out over training: 1 is none by heart"), estimated(gap), Cell("1")))
+    return rows
+
+
+def told(findings: Mapping[str, Mapping[str, Any]]) -> str:
+    """diagnosis.json as Markdown: verdict, evidence, remedy, and the change that can be pasted."""
+    parts = []
+    for model, one in findings.items():
+        parts.append(f"**{model}: {one['verdict']}**")
+        parts += [f"- {finding['kind']}: {finding['evidence']}. Remedy: {finding['remedy']}" for finding in one["findings"]]
+        if one["snippet"]:
+            parts.append(f"\nTry in params.yaml ({'; '.join(one['changes'])}):\n\n```yaml\n{one['snippet']}```\n")
+    return "\n".join(parts)

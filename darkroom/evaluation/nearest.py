@@ -1,0 +1,203 @@
+"""The two nearest training images of each image, exactly, by the billion pairs.
+
+A quick search in float32 names candidates; they alone are compared exactly. The search works with lower bounds: averages over
+squares of 2 x 2 pixels lie no further apart than the images do. Where every image that is no candidate is further away than
+the second nearest candidate, the answer is proven; where not, the search is repeated with more detail. So the result depends
+on no block, thread or rounding.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from darkroom.evaluation.figures import Numbers
+from darkroom.evaluation.neighbourhoods import Described
+from darkroom.images import Pixels
+
+MOST_SIDE = 32  # larger images are compared at this size: a copy is a copy there as well
+BLOCK = 2048  # training images held at once
+CANDIDATES = 8  # of each image
+AT_ONCE = 256  # images compared exactly at once
+ROUNDING = 2.0**-24  # of float32
+
+Some = NDArray[Any]  # images or features, one a row
+Read = Callable[[Some], Some]  # training images as they are compared
+View = Callable[[Some], NDArray[np.float32]]  # as float32 [n, d], never further apart than they are
+
+
+@dataclass(frozen=True, slots=True)
+class _Few:
+    """The nearest, nearest first; of equals the one that stands first. Index and squared distance, [n, count] each."""
+
+    index: NDArray[np.int64]
+    squared: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The nearest training image of each image: index [n]; distances to it and to the second nearest [n].
+
+    Between images: L2, in units of the full range of one colour value (0..255 counts as 1). `mirrored`: what is near is the
+    training image's mirror image [n].
+    """
+
+    index: NDArray[np.int64]
+    nearest: Numbers
+    second: Numbers
+    mirrored: NDArray[np.bool_]
+
+    @property
+    def ratio(self) -> Numbers:
+        """Nearest over second nearest, in [0, 1]; 0 where the image is in the training set exactly. [n]"""
+        return np.divide(self.nearest, self.second, out=np.zeros_like(self.nearest), where=self.nearest > 0)
+
+
+def nearest_training(pixels: Pixels, training: Pixels, mirrored: bool = False) -> Neighbours:
+    """The two nearest training images of each image. uint8 [n, h, w, 3], [t, h, w, 3]; t >= 2 (else ValueError).
+
+    With `mirrored` each image is looked for as it is and mirrored, and the nearer way counts. Images of more than 32 pixels a
+    side are shrunk first.
+    """
+    _check(pixels, training, "images")
+    shrunk = _shrunk(np.asarray(pixels))
+    views = _views(shrunk)
+    two = _nearest(shrunk, training, _shrunk, views, 2)
+    flipped = np.zeros(len(shrunk), np.bool_)
+    if mirrored:
+        two, flipped = _either(two, _nearest(shrunk[:, :, ::-1], training, _shrunk, views, 2))
+    nearest, second = (np.sqrt(two.squared) / 255).T
+    return Neighbours(two.index[:, 0], nearest, second, flipped)
+
+
+def nearest_described(described: Described, training: Described) -> Neighbours:
+    """The same among features: [n, d], [t, d]; Euclidean distances."""
+    _check(described, training, "features")
+    two = _nearest(described, training, np.asarray, [np.asarray], 2)
+    nearest, second = np.sqrt(two.squared).T
+    return Neighbours(two.index[:, 0], nearest, second, np.zeros(len(nearest), np.bool_))
+
+
+def nearest_few(pixels: Pixels, training: Pixels, count: int) -> tuple[NDArray[np.int64], Numbers]:
+    """The `count` nearest training images of each image, nearest first; of equals the first. Indices and distances [n, count].
+
+    Raises ValueError where there are fewer training images, or of another size.
+    """
+    _check(pixels, training, "images", count)
+    shrunk = _shrunk(np.asarray(pixels))
+    few = _nearest(shrunk, training, _shrunk, _views(shrunk), count)
+    return few.index, np.sqrt(few.squared) / 255
+
+
+def _views(pixels: Pixels) -> list[View]:
+    return [_halved, _flat] if pixels.shape[1] % 2 == 0 and pixels.shape[2] % 2 == 0 else [_flat]
+
+
+def _check(asked: Some, training: Some, what: str, count: int = 2) -> None:
+    if len(training) < count:
+        raise ValueError(f"nearest neighbours need at least {count} training images; there are {len(training)}")
+    if asked.shape[1:] != training.shape[1:]:
+        raise ValueError(f"{what} of {asked.shape[1:]} cannot be compared with training {what} of {training.shape[1:]}")
+
+
+def _shrunk(pixels: Pixels) -> Pixels:
+    """uint8 [n, h, w, 3] at 32 pixels a side at most."""
+    if max(pixels.shape[1:3]) <= MOST_SIDE:
+        return pixels
+    return np.stack([np.asarray(Image.fromarray(image).resize((MOST_SIDE,) * 2, Image.Resampling.BOX)) for image in pixels])
+
+
+def _flat(pixels: Pixels) -> NDArray[np.float32]:
+    """Colour values around 0, which keeps the rounding small. [n, h * w * 3]"""
+    return pixels.reshape(len(pixels), -1).astype(np.float32) - 127.5
+
+
+def _halved(pixels: Pixels) -> NDArray[np.float32]:
+    """Sums over squares of 2 x 2, halved: their squared distances are at most those of the images (Cauchy-Schwarz)."""
+    tall = pixels[:, ::2].astype(np.uint16) + pixels[:, 1::2]
+    sums: NDArray[np.float32] = (tall[:, :, ::2] + tall[:, :, 1::2]).reshape(len(pixels), -1).astype(np.float32)
+    sums /= np.float32(2)
+    sums -= np.float32(255)
+    return sums
+
+
+def _either(straight: _Few, mirrored: _Few) -> tuple[_Few, NDArray[np.bool_]]:
+    """The nearer of both ways to each training image; whether the nearest is a mirrored one [n].
+
+    The two nearest of each way suffice: only one of the four can be the nearest once more.
+    """
+    index, squared = np.hstack([straight.index, mirrored.index]), np.hstack([straight.squared, mirrored.squared])
+    order = np.argsort(squared, axis=1, kind="stable")
+    index, squared = np.take_along_axis(index, order, 1), np.take_along_axis(squared, order, 1)
+    other = np.argmax(index != index[:, :1], axis=1)[:, None]
+    picked = np.hstack([np.zeros_like(other), other])
+    two = _Few(np.take_along_axis(index, picked, 1), np.take_along_axis(squared, picked, 1))
+    return two, order[:, 0] >= straight.index.shape[1]
+
+
+def _nearest(asked: Some, training: Some, read: Read, views: Sequence[View], count: int) -> _Few:
+    """Through views of more and more detail, until all are proven; what no view proves is compared with every one."""
+    found = _Few(np.zeros((len(asked), count), np.int64), np.full((len(asked), count), np.inf))
+    left = np.arange(len(asked))
+    for view in views:
+        if not len(left):
+            break
+        candidates, beyond = _candidates(view(asked[left]), training, partial(_through, read, view), count)
+        few = _decided(asked[left], training, read, candidates, count)
+        proven = beyond > few.squared[:, -1]
+        found.index[left[proven]], found.squared[left[proven]] = few.index[proven], few.squared[proven]
+        left = left[~proven]
+    for row in left:
+        everyone = np.arange(len(training))[None]
+        few = _decided(asked[row : row + 1], training, read, everyone, count)
+        found.index[row], found.squared[row] = few.index[0], few.squared[0]
+    return found
+
+
+def _through(read: Read, view: View, rows: Some) -> NDArray[np.float32]:
+    return view(read(rows))
+
+
+def _candidates(asked: NDArray[np.float32], training: Some, view: View, wanted: int) -> tuple[NDArray[np.int64], Numbers]:
+    """The training images that seem nearest [n, k], and a squared distance that all the others lie beyond [n]."""
+    rows, count = torch.from_numpy(asked), min(max(CANDIDATES, 2 * wanted), len(training))
+    of_rows = torch.linalg.vecdot(rows, rows)
+    index, best = torch.zeros(len(rows), 0, dtype=torch.int64), torch.zeros(len(rows), 0)
+    largest = 0.0
+    for at in range(0, len(training), BLOCK):
+        block = torch.from_numpy(view(training[at : at + BLOCK]))
+        of_block = torch.linalg.vecdot(block, block)
+        largest = max(largest, float(of_block.max()))
+        apart = (rows @ block.T).mul_(-2).add_(of_block)
+        near, places = torch.topk(apart, min(count, len(block)), dim=1, largest=False, sorted=False)
+        best, index = torch.cat([best, near], 1), torch.cat([index, places + at], 1)
+        best, kept = torch.topk(best, min(count, best.shape[1]), dim=1, largest=False, sorted=False)
+        index = torch.gather(index, 1, kept)
+    if count == len(training):
+        return index.numpy(), np.full(len(rows), np.inf)
+    # A sum of d products in float32 is off by d roundings of |a| |b| at most, and 2 |a| |b| <= |a|^2 + |b|^2: that once for
+    # the product, once for the two squares; the rest is for the sums of the three.
+    off = (2 * rows.shape[1] + 16) * ROUNDING * (of_rows.double() + largest)
+    beyond = best.max(1).values.double() + of_rows.double() - off
+    return index.numpy(), beyond.numpy()
+
+
+def _decided(asked: Some, training: Some, read: Read, candidates: NDArray[np.int64], count: int) -> _Few:
+    """The nearest of the candidates [n, k], compared in float64: exact for whole numbers."""
+    ordered = np.sort(candidates, axis=1)
+    apart = np.empty(ordered.shape)
+    width = max(1, AT_ONCE * CANDIDATES // ordered.shape[1])
+    for at in range(0, len(asked), width):
+        some = ordered[at : at + width]
+        for start in range(0, some.shape[1], BLOCK):
+            which = some[:, start : start + BLOCK]
+            near = read(training[which.ravel()]).reshape(*which.shape, -1).astype(np.float64)
+            near -= asked[at : at + width].reshape(len(which), 1, -1)
+            apart[at : at + width, start : start + BLOCK] = np.square(near, out=near).sum(-1)
+    order = np.argsort(apart, axis=1, kind="stable")[:, :count]
+    return _Few(np.take_along_axis(ordered, order, 1), np.take_along_axis(apart, order, 1))

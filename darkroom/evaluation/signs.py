@@ -1,0 +1,129 @@
+"""Signs: what is measured of a model's images, beside held-out ones, before anything is said about its health.
+
+Every sign has an interval and its floor: the same figure with held-out images in place of generated ones. Pure functions of
+their arguments and a seed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from darkroom.evaluation.figures import Estimate, Numbers, jackknife
+from darkroom.evaluation.neighbourhoods import Described, distances
+from darkroom.images import ImageSet, Pixels, to_model
+from darkroom.networks.denoiser import Condition
+from darkroom.networks.saved import device_named, load_model
+from darkroom.randomness import HELD_OUT, generator_for, torch_seed
+
+MOST = 256  # images behind a sign: enough for its interval, and quick
+ROUNDS = 200  # resamplings behind an interval
+GROUPS = 10  # left out in turn, for the interval of variety
+BANDS = {"little noise": 0.2, "middle": 0.6, "much noise": 2.0}  # noise levels at which losses are compared
+_VARIETY, _COLOUR, _LOSS = range(10, 13)  # positions in the stream of random numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """A figure of generated images and the same figure of held-out ones."""
+
+    made: Estimate
+    floor: Estimate
+
+
+def variety(unseen: Described, made: Described, seed: int) -> Estimate:
+    """How many different images `made` amounts to, as a share of what as many real ones amount to.
+
+    The number is the exponential of the entropy of a similarity matrix's eigenvalues (Vendi score: Friedman & Dieng 2022,
+    arXiv 2210.02410), with a Gaussian kernel as wide as the median distance between real images. The interval comes from leaving
+    out each tenth: an image drawn twice would count as little variety.
+    """
+    n = min(MOST, len(unseen), len(made))
+    chance = generator_for(seed, HELD_OUT, _VARIETY)
+    width = float(np.median(distances(unseen[:n], unseen[:n])[np.triu_indices(n, 1)])) or 1.0
+    alike = [np.exp(-((distances(rows[:n], rows[:n]) / width) ** 2)) for rows in (unseen, made)]
+
+    def ratio(rows: NDArray[np.int64]) -> float:
+        real, drawn = (_effective(matrix[np.ix_(rows, rows)]) for matrix in alike)
+        return drawn / real
+
+    groups = np.array_split(chance.permutation(n), min(GROUPS, n))
+    return jackknife(ratio(np.arange(n)), len(groups), lambda group: ratio(np.setdiff1d(np.arange(n), groups[group])))
+
+
+def _effective(alike: Numbers) -> float:
+    shares = np.linalg.eigvalsh(alike / len(alike)).clip(1e-12)
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def colour(real: Pixels, unseen: Pixels, made: Pixels, seed: int) -> dict[str, Sign]:
+    """By how many levels of 255 each channel's mean, and its standard deviation over all pixels, differ from real images'."""
+    signs, chance = {}, generator_for(seed, HELD_OUT, _COLOUR)
+    moments = [_moments(pixels) for pixels in (real, unseen, made)]
+    for channel, name in enumerate(("red", "green", "blue")):
+        for place, what in enumerate(("mean", "deviation")):
+            base, floor, drawn = (one[:, channel] for one in moments)
+            signs[f"{name} {what}"] = Sign(_shift(base, drawn, place, chance), _shift(base, floor, place, chance))
+    return signs
+
+
+def _moments(pixels: Pixels) -> Numbers:
+    """Of each image and channel: the mean and the mean square. [n, 3, 2]"""
+    values = np.asarray(pixels).astype(np.float64)
+    return np.stack([values.mean((1, 2)), (values**2).mean((1, 2))], axis=2)
+
+
+def _shift(base: Numbers, other: Numbers, place: int, chance: np.random.Generator) -> Estimate:
+    def figure(moments: Numbers) -> float:
+        mean, square = moments.mean(0)
+        return float(mean if place == 0 else max(square - mean**2, 0.0) ** 0.5)
+
+    drawn = [
+        figure(other[chance.integers(0, len(other), len(other))]) - figure(base[chance.integers(0, len(base), len(base))])
+        for _ in range(ROUNDS)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(figure(other) - figure(base), float(low), float(high))
+
+
+@torch.inference_mode()
+def loss_gaps(model_folder: Path, training: ImageSet, held_out: ImageSet, seed: int) -> dict[str, Estimate]:
+    """By band of noise levels: how many times as high the loss on held-out images is as on training images; 1 for a model that
+    has learned nothing by heart. The same noise for both. Raises ModelError."""
+    model, card = load_model(model_folder, device_named("auto"))
+    device, gaps = next(model.parameters()).device, {}
+    chance = generator_for(seed, HELD_OUT, _LOSS)
+    chosen = [images.at(np.sort(chance.permutation(len(images))[:MOST])) for images in (training, held_out)]
+    for band, sigma in BANDS.items():
+        errors = []
+        for images in chosen:
+            noise = torch.Generator().manual_seed(torch_seed(seed, HELD_OUT, _LOSS))
+            parts = []
+            for start in range(0, len(images), 64):
+                pixels = torch.from_numpy(np.asarray(images.pixels[start : start + 64]).astype(np.float32)).permute(0, 3, 1, 2)
+                clean = to_model(pixels)
+                noisy = (clean + sigma * torch.randn(clean.shape, generator=noise)).to(device)
+                labels = torch.from_numpy(images.labels[start : start + 64]).to(device)
+                told = Condition(labels, noisy.new_zeros(len(pixels), card.augmentations))
+                answer = model(noisy, noisy.new_full((len(pixels),), sigma), told)
+                parts.append((answer.cpu() - clean).square().mean((1, 2, 3)).double())
+            errors.append(torch.cat(parts).numpy())
+        gaps[band] = _ratio(errors[1], errors[0], chance)
+    return gaps
+
+
+def _ratio(above: Numbers, below: Numbers, chance: np.random.Generator) -> Estimate:
+    """Ratio of two means, 1,000 at most, with the percentile interval of the bootstrap over both."""
+    least = float(above.mean()) / 1000
+
+    def ratio(over: Numbers, under: Numbers) -> float:
+        return float(over.mean()) / max(float(under.mean()), least)
+
+    drawn = [
+        ratio(above[chance.integers(0, len(above), len(above))], below[chance.integers(0, len(below), len(below))])
+        for _ in range(10 * ROUNDS)
+    ]
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(ratio(above, below), float(low), float(high))

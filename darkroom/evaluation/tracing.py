@@ -1,0 +1,92 @@
+"""Trace an image: which training images is it nearest to, and is that nearer than chance brings images of this kind?"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from darkroom.evaluation.nearest import nearest_training
+from darkroom.images import ImageSet, Pixels, contact_sheet, to_square
+
+SCALED = 192  # pixels of each image in the picture
+SUSPECT = 0.99  # share of held-out images that lie further away, from which an image looks like a copy
+
+
+class Untraceable(ValueError):
+    """An image that cannot be traced. The text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """A training image near the one that is traced.
+
+    `distance`: L2 in units of the full range of a colour value; `nearer_than`: share of held-out images whose own nearest
+    training image is further away.
+    """
+
+    path: str
+    label: str
+    distance: float
+    nearer_than: float
+    mirrored: bool
+    pixels: Pixels  # [s, s, 3], as it was trained on
+
+
+@dataclass(frozen=True)
+class Trace:
+    """An image in the size of the data set, and the training images near it, nearest first."""
+
+    pixels: Pixels
+    near: tuple[Near, ...]
+    held_out: int  # images behind `nearer_than`
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it is nearer to a training image than all but a hundredth of held-out images are."""
+        return self.near[0].nearer_than >= SUSPECT
+
+    def picture(self) -> Image.Image:
+        """The image, and those near it, side by side; a mirrored one is shown mirrored."""
+        shown = [self.pixels, *(one.pixels[:, ::-1] if one.mirrored else one.pixels for one in self.near)]
+        scale = max(1, SCALED // len(self.pixels))
+        return contact_sheet(np.stack(shown), len(shown), scale, gap=1)
+
+
+def read_square(file: Path, size: int) -> Pixels:
+    """The middle square of an image file, as curation cuts it. uint8 [size, size, 3]. Raises Untraceable."""
+    try:
+        with Image.open(file) as image:
+            return to_square(image.convert("RGB"), size)
+    except FileNotFoundError:
+        raise Untraceable(f"{file}: there is no such file") from None
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise Untraceable(f"{file}: cannot be read as an image: {error}") from None
+
+
+def trace(pixels: Pixels, training: ImageSet, held_out: Pixels, count: int) -> Trace:
+    """The `count` training images nearest to one image [s, s, 3]. `held_out` [n, s, s, 3] make the distances readable.
+
+    Mirrored ones are found too. Raises Untraceable where there is too little to compare with.
+    """
+    if len(training) < 2 or not len(held_out):
+        raise Untraceable(f"{len(training)} training and {len(held_out)} held-out images: too few to trace an image among them")
+    usual = nearest_training(held_out, training.pixels, mirrored=True).nearest
+    left = np.arange(len(training))
+    near: list[Near] = []
+    while len(near) < count and len(left) >= 2:
+        # The nearest, then the nearest of the rest: of a handful that is quick enough, and exact.
+        found = nearest_training(pixels[None], training.at(left).pixels, mirrored=True)
+        row, distance = int(left[found.index[0]]), float(found.nearest[0])
+        near.append(
+            Near(
+                path=training.paths[row],
+                label=training.names[training.labels[row]],
+                distance=distance,
+                nearer_than=float((usual > distance).mean()),
+                mirrored=bool(found.mirrored[0]),
+                pixels=np.asarray(training.pixels[np.array([row])])[0],
+            )
+        )
+        left = left[left != row]
+    return Trace(pixels, tuple(near), len(held_out))

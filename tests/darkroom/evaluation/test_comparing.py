@@ -1,0 +1,95 @@
+"""Two models compared: the better one is named, equal ones are not told apart, unfit ones are refused."""
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from darkroom.evaluation.comparing import NotComparable, Terms, compare, kernel_contest, page_of
+from darkroom.evaluation.features import ShrunkPixels
+from darkroom.events import Event, Progressed
+from darkroom.images import Pixels
+from tests.darkroom.tiny import card, finished, painted, prepare
+
+TERMS = Terms(ShrunkPixels(kind="pixels", side=4), 20, 0, 16, 300)
+
+
+def model(folder: Path, **changes: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "model.json").write_text(card(**changes).model_dump_json())
+    return folder
+
+
+class Painter:
+    """Stands in for drawing: images of the labels asked for, with a fault of its own."""
+
+    def __init__(self, **faults: int) -> None:
+        self.faults, self.asked = faults, dict[str, Sequence[int] | None]()
+
+    def __call__(
+        self, model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, steps: int, guidance: float, batch: int
+    ) -> Generator[Event, None, Pixels]:
+        self.asked[model_folder.name] = labels
+        yield Progressed("drawing", count, count)
+        pixels = painted(2 * count, seed=77).pixels
+        chosen = [2 * place + label for place, label in enumerate(labels or ())]
+        return (pixels[chosen].astype(int) + self.faults[model_folder.name]).clip(0, 255).astype(np.uint8)
+
+
+def test_the_better_model_is_named_and_equal_ones_are_not_told_apart(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    first, second = model(tmp_path / "good"), model(tmp_path / "bad")
+    _, found = finished(compare(first, second, places.data, TERMS, Painter(good=0, bad=120)))
+    contest = {one.metric: one for one in found.contests}
+    assert contest["kernel_distance"].winner == "first"
+    assert contest["kernel_distance"].first < contest["kernel_distance"].second
+    assert contest["kernel_distance"].difference.high < 0
+    _, turned = finished(compare(second, first, places.data, TERMS, Painter(good=0, bad=120)))
+    assert turned.contests[0].winner == "second"
+    assert turned.contests[0].first_better == pytest.approx(1 - contest["kernel_distance"].first_better)
+    _, same = finished(compare(first, second, places.data, TERMS, Painter(good=0, bad=0)))
+    assert {one.winner for one in same.contests} == {"neither"}
+    assert same.contests[0].first_better == 0.5
+    assert (found.n, found.labels) == (20, ("dark", "light"))
+    page = page_of(found, ("good<", "bad"), 2)
+    assert "good&lt; is better" in page and page.count("data:image/png") == 1
+    assert found.sheet(6, 4).size == (6 * (18 + 3) * 4 - 12, 10 * 4)
+
+
+def test_both_are_asked_for_the_same_labels_of_those_in_common(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    first = model(tmp_path / "one", labels=("light", "dark"))
+    second = model(tmp_path / "two", focus=("dark",))
+    painter = Painter(one=0, two=0)
+    _, found = finished(compare(first, second, places.data, TERMS, painter))
+    assert found.labels == ("dark",)
+    assert (set(painter.asked["one"] or ()), set(painter.asked["two"] or ())) == ({1}, {0})
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"image_size": 16}, "draws images of 8 pixels, the second of 16: scores of different sizes do not compare"),
+        ({"labels": ("cat", "dog")}, "no label of the data set is meant by both: the first is for dark, light"),
+    ],
+)
+def test_models_that_do_not_compare_are_refused_before_anything_is_drawn(
+    tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    places, painter = prepare(tmp_path), Painter(one=0, two=0)
+    with pytest.raises(NotComparable, match=words):
+        finished(compare(model(tmp_path / "one"), model(tmp_path / "two", **changes), places.data, TERMS, painter))
+    assert painter.asked == {}
+
+
+def test_pairing_sees_what_separate_intervals_hide() -> None:
+    """The second set is the first with one small fault: the difference is sure although both intervals overlap."""
+    chance = np.random.default_rng(0)
+    features = ShrunkPixels(kind="pixels", side=4)
+    real, made = (features.describe(chance.integers(0, 256, (60, 8, 8, 3), dtype=np.uint8), 64) for _ in range(2))
+    worse = made + np.float32(0.05)
+    found = kernel_contest(real, made, worse, 500, 0)
+    assert found.winner == "first"
+    assert kernel_contest(real, made, made[::-1].copy(), 500, 0).winner == "neither"

@@ -1,0 +1,50 @@
+"""The examination inside an evaluation: the verdict stands on the page, in diagnosis.json, and in the words that a flow shows."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from darkroom.evaluation.evaluate import evaluate
+from darkroom.evaluation.examining import Making, told
+from darkroom.events import Noted
+from darkroom.images import read_split
+from tests.darkroom.evaluation.rig import Painter, painted, section
+from tests.darkroom.tiny import MIRROR, finished, write_recipe
+
+SETTINGS = {"train_base": {"images": 100, "patience": 0}, "finetune": {"images": 40}, "augment": {"transforms": [MIRROR]}}
+
+
+def examined_page(place: Path, painter: Painter) -> tuple[str, dict[str, dict[str, object]], list[str]]:
+    write_recipe(place / "augmented", [MIRROR])
+    making = Making(place / "augmented", SETTINGS, {"base": "train_base", "tuned": "finetune"})
+    models = {"base": place / "base", "tuned": place / "tuned"}
+    events, _ = finished(evaluate(section(images=48), place / "data", models, place / "out", painter, making=making))
+    findings = json.loads((place / "out/diagnosis.json").read_text(encoding="utf-8"))
+    said = [event.text for event in events if isinstance(event, Noted)]
+    return (place / "out/report.html").read_text(encoding="utf-8"), findings, said
+
+
+def test_a_memoriser_is_named_with_a_change_that_can_be_pasted_and_the_other_model_is_healthy(place: Path) -> None:
+    train = read_split(place / "data", "train").pixels
+    noise = np.random.default_rng(1).integers(0, 2, (48, 8, 8, 3), dtype=np.uint8)
+    copies = train[np.arange(48) % 20 * 2 + 1] + noise
+    copies[::2] = copies[::2, :, ::-1]  # the recipe mirrors: these are copies too
+    page, findings, said = examined_page(place, Painter(base=painted(10, [0, 1] * 24), tuned=copies))
+    assert findings["tuned"]["verdict"] == "memorising"
+    assert str(findings["tuned"]["findings"]).count("48 of 48 are copies") == 1
+    assert findings["base"]["verdict"] == "healthy"
+    assert {"tuned: memorising", "base: healthy"} <= set(said)
+    assert yaml.safe_load(str(findings["tuned"]["snippet"]))["finetune"] == {"images": 20}
+    assert "finetune.images: 40 -&gt; 20" in page
+    assert "no sign of any disease" in page
+    words = told(findings)
+    assert "**tuned: memorising**" in words and "```yaml\nfinetune:\n  images: 20\n" in words
+
+
+def test_without_a_making_nothing_is_examined(place: Path) -> None:
+    made = painted(10, [0, 1] * 24)
+    models = {"base": place / "base", "tuned": place / "tuned"}
+    finished(evaluate(section(images=48), place / "data", models, place / "out", Painter(base=made, tuned=made)))
+    assert not (place / "out/diagnosis.json").exists()

@@ -1,0 +1,54 @@
+"""Tracing an image: the right training images, in order, with a distance that means something."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from darkroom.evaluation.tracing import Untraceable, read_square, trace
+from darkroom.images import ImageSet, Pixels
+
+
+def noise(seed: int, n: int) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (n, 8, 8, 3), dtype=np.uint8)
+
+
+def training(n: int = 40) -> ImageSet:
+    return ImageSet(noise(0, n), np.arange(n) % 2, ("moon", "sun"), tuple(f"{row}.png" for row in range(n)))
+
+
+def test_the_nearest_are_named_in_order_and_a_copy_is_suspect() -> None:
+    images = training()
+    images.pixels[9] = (images.pixels[4].astype(int) // 2 + 40).astype(np.uint8)  # the second nearest
+    found = trace(images.pixels[4] // 2 * 2, images, noise(1, 50), 5)
+    assert [one.path for one in found.near[:2]] == ["4.png", "9.png"]
+    assert found.near[0].label == "moon"
+    apart = [one.distance for one in found.near]
+    assert apart == sorted(apart) and len(apart) == 5
+    by_hand = np.linalg.norm((found.pixels.astype(float) - images.pixels[4]) / 255)
+    assert found.near[0].distance == pytest.approx(by_hand)
+    assert found.near[0].nearer_than == 1
+    assert found.suspect
+
+
+def test_another_image_is_not_suspect_and_a_mirrored_copy_is_named_and_shown_mirrored() -> None:
+    images = training()
+    assert not trace(noise(5, 1)[0], images, noise(1, 200), 3).suspect
+    found = trace(images.pixels[7, :, ::-1], images, noise(1, 50), 2)
+    assert (found.near[0].path, found.near[0].mirrored, found.near[0].distance, found.suspect) == ("7.png", True, 0, True)
+    shown = np.asarray(found.picture())
+    scale = 192 // 8
+    np.testing.assert_array_equal(shown[0, : 8 * scale], shown[0, 9 * scale : 17 * scale])
+
+
+def test_what_cannot_be_traced_says_why(tmp_path: Path) -> None:
+    (tmp_path / "note.png").write_text("no image")
+    with pytest.raises(Untraceable, match=r"note\.png: cannot be read as an image"):
+        read_square(tmp_path / "note.png", 8)
+    with pytest.raises(Untraceable, match="there is no such file"):
+        read_square(tmp_path / "gone.png", 8)
+    with pytest.raises(Untraceable, match="too few to trace"):
+        trace(noise(0, 1)[0], training(1), noise(1, 5), 3)
+    Image.fromarray(np.full((20, 40, 4), 200, np.uint8)).save(tmp_path / "wide.png")
+    assert read_square(tmp_path / "wide.png", 8).shape == (8, 8, 3)
