@@ -112,10 +112,13 @@ def test_inspect_tells_a_changed_image_from_a_whole_one(model: Path, ran: Ran, t
     _write_key(tmp_path / "key.pem")
     ran("generate", "--model", "model", "--count", 1, "--out", "pngs")
     file = tmp_path / "pngs/seed0-000000.png"
-    pixels = np.array(Image.open(file))
+    with Image.open(file) as image:
+        pixels = np.array(image)
     file.write_bytes(encoded(pixels, read_provenance(file).made, "png", read_signer(tmp_path / "key.pem")))
+    with Image.open(file) as image:
+        said = image.info["xmp"].decode()
     packet = PngInfo()
-    packet.add_itxt("XML:com.adobe.xmp", Image.open(file).info["xmp"].decode())
+    packet.add_itxt("XML:com.adobe.xmp", said)
     pixels[0, 0, 0] ^= 1
     Image.fromarray(pixels).save(file, pnginfo=packet)
     assert "changed after it was signed" in ran("inspect", file, code=1)

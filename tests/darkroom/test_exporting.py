@@ -79,7 +79,8 @@ def test_its_page_says_what_it_is(exported: tuple[Source, Path]) -> None:
     assert page.startswith("# cats version 3\n") and "data version (DVC): ab12" in page and "CC-BY" in page
     assert "| kernel_distance | 0.0123 | 0.01 to 0.02 | 0.001 | 512 |" in page
     assert "dark (10), light (10)" in page and "![samples](samples.png)" in page
-    assert Image.open(out / "samples.png").size == ((4 * 8 + 3 * 2) * 12,) * 2  # four by four, enlarged twelve times
+    with Image.open(out / "samples.png") as sheet:
+        assert sheet.size == ((4 * 8 + 3 * 2) * 12,) * 2  # four by four, enlarged twelve times
     assert len(list((out / "samples").glob("seed0-*.png"))) == 16
     assert (source_of(out).name, source_of(out).version) == ("cats", "3")
     assert (out / "weights.safetensors").read_bytes() == (source.folder / "weights.safetensors").read_bytes()

@@ -83,7 +83,7 @@ def waiting(address: str) -> float:
 
 
 def test_what_cannot_be_served_is_said_before_anything_starts(tmp_path: Path) -> None:
-    folder = model_at(tmp_path / "model")
+    folder, port = model_at(tmp_path / "model"), machine.free_port()
     for words, says in (
         ((tmp_path / "nothing",), "no model here"),
         ((folder, "--host", "0.0.0.0"), "DARKROOM_TOKEN"),
@@ -92,7 +92,7 @@ def test_what_cannot_be_served_is_said_before_anything_starts(tmp_path: Path) ->
         ((folder, "--signing-key", tmp_path / "none.pem"), "signing key"),
         ((), "is not in a workspace"),
     ):
-        done = darkroom("serve", *words, cwd=tmp_path)
+        done = darkroom("serve", "--port", port, *words, cwd=tmp_path)
         assert done.returncode == 1 and says in done.stderr, (words, done.stderr)
     (tmp_path / "token").touch()
     assert "it is empty" in darkroom("serve", folder, "--token-file", tmp_path / "token", cwd=tmp_path).stderr

@@ -102,8 +102,10 @@ def test_minutes_end_with_the_schedule_at_its_end(tmp_path: Path, pictures: Path
     seen = json.loads((tmp_path / "model/metrics.json").read_text())["images_seen"]
     assert seen > 60
     assert seen % 8 == 0, "the last batch was cut short, though the clock ends the course"
-    sheets = sum(json.loads(line)["event"] == "SamplesDrawn" for line in (tmp_path / "model/events.jsonl").open())
-    assert sheets == 1, "drawing took more than a twentieth of so short a time"
+    sheets = sum(
+        json.loads(line)["event"] == "SamplesDrawn" for line in (tmp_path / "model/events.jsonl").read_text().splitlines()
+    )
+    assert sheets <= 2, "but for the last sheet, drawing may take a twentieth of so short a time"
 
 
 def test_time_is_counted_over_stops_and_not_given_back_by_going_back() -> None:
