@@ -43,7 +43,7 @@ def _scores(scores: Scores) -> str:
     for name, one in scores.items():
         interval = f"{one['low']:.4g} to {one['high']:.4g}" if "low" in one and "high" in one else ""
         real = f"{one['floor']:.4g}" if "floor" in one else ""
-        measured = f" ({one['name']})" if one.get("name") not in (None, name) else ""
+        measured = f" ({one['name']})" if "name" in one and str(one["name"]) != name else ""
         rows.append(f"| {name}{measured} | {one['value']:.4g} | {interval} | {real} | {one.get('n', '')} |")
     if "copied_share" in scores:
         copied, floor = scores["copied_share"]["value"], scores["copied_share"].get("floor", 0.0)

@@ -83,10 +83,9 @@ def _contrast(pictures: Floats) -> Floats:
 
 def _with_tones_of(model: Floats, pictures: Floats) -> Floats:
     """Pictures whose brightness follows a curve such that its values are those of the model: undoes gamma, contrast, clipping."""
-    count = len(model)
-    flat, wanted = pictures[..., 0].reshape(count, -1), np.sort(model[..., 0].reshape(count, -1), axis=1)
+    flat, wanted = (values[..., 0].reshape(len(values), SIDE**2) for values in (pictures, model))
     matched = np.empty_like(flat)
-    np.put_along_axis(matched, np.argsort(flat, axis=1, kind="stable"), wanted, axis=1)
+    np.put_along_axis(matched, np.argsort(flat, axis=1, kind="stable"), np.sort(wanted, axis=1), axis=1)
     toned = pictures.copy()
     toned[..., 0] = matched.reshape(pictures.shape[:-1])
     return toned

@@ -188,3 +188,9 @@ def test_drawings_are_told_from_photographs() -> None:
     cut_out.paste(picture(1, 200), (100, 100))
     assert not is_photograph(cut_out)
     assert not is_photograph(Image.new("RGB", (9, 9)))
+
+
+def test_drawings_of_which_none_come_near_are_scored_too() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
+    scores = of_drawings(noise[:2], noise[2:])
+    assert scores.shape == (2,) and (scores < 0.5).all()
