@@ -107,7 +107,7 @@ def up(lived: Path, home: Path) -> Iterator[Up]:
     started = Up(process, lived, log)
     try:
         eventually(lambda: started.said("MLflow UI"), 400, log)
-        eventually(lambda: started.said("flows    Your deployments are being served"), 300, log)  # each is written twice until then
+        eventually(lambda: started.said("flows    Your deployments are being served"), 300, log)
         yield started
     finally:
         process.terminate()
