@@ -40,6 +40,7 @@ def serve(flows: Sequence[Any], workspace: Path, settings: dict[str, Any], sched
     put_back([f"{one.flow_name}/{one.name}" for one in served])
     _keep(workspace, schedule, [])
     for one in served:
+        one.schedules = one.schedules or _schedules(f"{one.flow_name}/{one.name}")  # Prefect deletes those it is not given again
         identity = one.apply()
         if one.flow_name == "retraining":
             _follow_changes(workspace, identity)
@@ -150,6 +151,15 @@ def _check_owner(workspace: Path, known: Sequence[Any]) -> None:
                 f"this Prefect server has flows of another workspace named {workspace.name}: {other}. Rename one of the two "
                 "folders, or delete those deployments in the Prefect UI"
             )
+
+
+def _schedules(name: str) -> list[Any]:
+    """Those that a deployment has now, to be given again."""
+    from prefect.client.schemas.actions import DeploymentScheduleCreate
+
+    known = _read(name)
+    kept = ("schedule", "active", "max_scheduled_runs", "parameters", "slug")
+    return [DeploymentScheduleCreate(**{part: getattr(one, part) for part in kept}) for one in (known.schedules if known else ())]
 
 
 def _forget_schedules(deployment: Any) -> None:
