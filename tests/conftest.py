@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
@@ -103,18 +102,6 @@ def darkroom(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
                 settings.enter_context(temporary_settings({PREFECT_API_URL: url}))
             code = main([str(word) for word in words])
     return subprocess.CompletedProcess(words, code, said.getvalue(), complained.getvalue())
-
-
-def darkroom_process(*words: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """The real command, in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *map(str, words)],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(TOP), **(env or {})},
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
 
 
 @pytest.fixture(scope="session")
