@@ -20,7 +20,9 @@ class Conditioned(nn.Module):
         self.label = nn.Embedding(labels + 1, width)  # the last one stands for "not told"
         self.augmentation = nn.Linear(augmentations, width, bias=False) if augmentations else None
         self.caption = nn.Linear(caption, width, bias=False) if caption else None
-        self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000), width // 2)), persistent=False)
+        # The device is named: once transformers has loaded a model in this process, linspace no longer heeds the default one.
+        steps = torch.linspace(0, math.log(1000), width // 2, device=torch.get_default_device())
+        self.register_buffer("frequencies", torch.exp(steps), persistent=False)
 
     def told(self, level: Tensor, condition: Condition) -> Tensor:
         """level [n] (ln(sigma) / 4) and condition -> [n, width]"""

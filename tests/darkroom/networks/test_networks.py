@@ -212,6 +212,20 @@ def test_operations_are_counted_as_on_paper() -> None:
     assert cost.flops == 2 * (through * side * side + linear)
 
 
+def test_sizes_are_known_though_a_library_replaced_linspace_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As transformers does while it loads a model: torch then remembers the replacement among what heeds the default device."""
+    from torch.utils._device import _device_constructors
+
+    _device_constructors.cache_clear()
+    with monkeypatch.context() as replaced, torch.device("meta"):
+        replaced.setattr(torch, "linspace", lambda *args, **kwargs: None)
+        torch.zeros(1)
+    try:
+        assert cost_of(UnetSettings.model_validate(UNET), 8).parameters > 0
+    finally:
+        _device_constructors.cache_clear()
+
+
 def test_each_size_costs_more_than_the_one_before() -> None:
     for kind, sizes in SIZES.items():
         assert list(sizes) == ["XS", "S", "M", "L"]
