@@ -1,6 +1,5 @@
-"""A training to be killed: python -m tests.darkroom.training.interrupted FOLDER"""
+"""A training to be killed."""
 
-import sys
 import time
 from pathlib import Path
 
@@ -13,9 +12,10 @@ def section() -> TrainBaseSection:
     return base_section(images=320, report_every=8, held_out_every=80, samples_every=80, checkpoint_every=40)
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+def train_slowly(folder: Path) -> None:
+    """Train in `folder`, and leave the names of the events in a file."""
     places = Places(*(folder / name for name in ("data", "augmented", "model", "report", "checkpoints")))
-    for event in train_base(section(), places):
-        print(type(event).__name__, flush=True)
-        time.sleep(0.02)  # so that it is still at work when it is killed, on a fast machine too
+    with (folder / "told.txt").open("w", encoding="utf-8", buffering=1) as told:
+        for event in train_base(section(), places):
+            print(type(event).__name__, file=told)
+            time.sleep(0.02)  # so that it is still at work when it is killed, on a fast machine too

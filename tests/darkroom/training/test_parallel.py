@@ -1,8 +1,5 @@
 """Two real processes against one: the same training; and one goes on where two stopped, two where one did."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,17 +10,16 @@ from darkroom.stage import StoppedOnRequest
 from darkroom.training.parallel import _bounds
 from tests.darkroom.tiny import finished
 from tests.darkroom.training.rig import course
-from tests.darkroom.training.together import SETTINGS, stopping_after
-
-TOP = Path(__file__).parents[3]
+from tests.darkroom.training.together import SETTINGS, stopping_after, take_part
+from tests.processes import process_of
 
 
 def two_processes(folder: Path, batches: int = 10**6) -> None:
     """Both run until the end, or are asked to stop after some batches."""
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "tests.darkroom.training.together"]
-    env = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *words, str(folder), str(batches)], cwd=TOP, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    processes = [process_of(take_part, folder, batches, rank) for rank in range(2)]
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0, 0]
 
 
 def newest(folder: Path) -> dict[str, torch.Tensor]:

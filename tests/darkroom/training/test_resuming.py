@@ -25,6 +25,7 @@ from darkroom.training.train_base import train_base
 from tests.darkroom.tiny import MIRROR, base_section, finished, prepare, stopped_after, write_recipe
 from tests.darkroom.training import interrupted
 from tests.darkroom.training.rig import course, differing
+from tests.processes import process_of
 
 TOP = Path(__file__).parents[3]
 Finished = tuple[list[Event], State]
@@ -95,15 +96,14 @@ def test_other_settings_data_or_augmentations_begin_anew(tmp_path: Path) -> None
 def test_killed_in_the_middle_it_ends_the_same(tmp_path: Path) -> None:
     straight, killed = prepare(tmp_path / "straight"), prepare(tmp_path / "killed")
     _, ref = finished(train_base(interrupted.section(), straight))
-    words = [sys.executable, "-m", "tests.darkroom.training.interrupted", str(tmp_path / "killed")]
-    with subprocess.Popen(words, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("SnapshotSaved"):
-                break
-        time.sleep(random.uniform(0, 0.6))  # wherever that may be: within a batch, a drawing or a checkpoint
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
+    process = process_of(interrupted.train_slowly, tmp_path / "killed")
+    told = tmp_path / "killed/told.txt"
+    while process.is_alive() and not (told.exists() and "SnapshotSaved" in told.read_text(encoding="utf-8")):
+        time.sleep(0.01)
+    time.sleep(random.uniform(0, 0.6))  # wherever that may be: within a batch, a drawing or a checkpoint
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     assert not killed.out.exists()
     events, resumed = finished(train_base(interrupted.section(), killed))
     assert any(isinstance(event, Noted) and "going on from" in event.text for event in events)

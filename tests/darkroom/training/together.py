@@ -1,6 +1,5 @@
-"""One of several processes of a course: python -m torch.distributed.run ... -m tests.darkroom.training.together FOLDER BATCHES"""
+"""One of two processes of a course."""
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,9 +19,11 @@ def stopping_after(batches: int) -> Conduct:
     return Conduct(stopping=lambda: next(looks) >= batches)
 
 
-if __name__ == "__main__":
+def take_part(folder: Path, batches: int, rank: int) -> None:
+    """Train until the end, or until asked to stop after some batches."""
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo")
+    meeting = f"file://{folder.parent.absolute()}/{folder.name} {batches} meeting"
+    distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
     with suppress(StoppedOnRequest):
-        finished(course(Path(sys.argv[1]), conduct=stopping_after(int(sys.argv[2])), **SETTINGS))
+        finished(course(folder, conduct=stopping_after(batches), **SETTINGS))
     distributed.destroy_process_group()
