@@ -1,4 +1,4 @@
-"""The words of the lifecycle: run, init, sample-data, ui, up, serve-flows, watch, down."""
+"""The words of the lifecycle: run, tune, init, sample-data, ui, up, serve-flows, watch, down."""
 
 import argparse
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from cli.words import word as declare
 def add_words(words: Words) -> None:
     """Declare them."""
     _run(words)
+    _tune(words)
     _init(words)
     _sample_data(words)
     _servers(words)
@@ -37,6 +38,25 @@ def _run(words: Words) -> None:
         from cli.run import run
 
         return run(given.workspace, given.data, given.params)
+
+    word.set_defaults(act=act)
+
+
+def _tune(words: Words) -> None:
+    word = declare(
+        words,
+        "tune",
+        "fine-tune a registered model on the workspace's images, and register what comes of it",
+        "darkroom tune cats@champion\n  darkroom tune cats@3 --focus tabby siamese",
+    )
+    word.add_argument("model", metavar="MODEL@ALIAS", help="or MODEL@NUMBER; it takes the place of a base trained here")
+    word.add_argument("--focus", nargs="+", metavar="LABEL", help="labels to fine-tune on; else those of params.yaml")
+    workspace_option(word)
+
+    def act(given: argparse.Namespace) -> int:
+        from cli.run import tune
+
+        return tune(given.workspace, given.model, given.focus)
 
     word.set_defaults(act=act)
 

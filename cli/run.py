@@ -1,4 +1,4 @@
-"""The commands that make and fill a workspace: run, init, sample-data."""
+"""The commands that make and fill a workspace: run, tune, init, sample-data."""
 
 import json
 import shlex
@@ -50,17 +50,36 @@ def run(workspace: Path | None, data: Path | None, params: Path | None) -> int:
     settings = read_params(folder / "params.yaml")
     _check_source(folder / settings.curate.source)
 
+    api = _connected(folder)
+    from flows.full_run import full_run
+
+    done = full_run(folder, settings)
+    _summary(folder, done, api)
+    return REFUSED if any(step.how == "refused" for step in done) else 0
+
+
+def tune(workspace: Path | None, model: str, focus: list[str] | None) -> int:
+    """The flow `tuned model` from a registered model, and a summary of what it did."""
+    folder = _workspace_for(workspace, None, None)
+    api = _connected(folder)
+    from flows.tuned_model import tuned_model
+
+    if focus:
+        workspaces.change_params(folder, {"finetune": {"focus": focus}})
+    _summary(folder, tuned_model(folder, start=model), api)
+    return 0
+
+
+def _connected(folder: Path) -> str:
+    """Find MLflow and Prefect, or start them. Returns the address of Prefect's API."""
     from adapters import local_servers, mlflow_run
 
     mlflow_run.connected(folder)
     api = local_servers.prefect_api(say)
     from adapters import prefect_runs
-    from flows.full_run import full_run
 
     prefect_runs.show_plainly()
-    done = full_run(folder, settings)
-    _summary(folder, done, api)
-    return REFUSED if any(step.how == "refused" for step in done) else 0
+    return api
 
 
 def _workspace_for(workspace: Path | None, data: Path | None, params: Path | None) -> Path:
@@ -134,10 +153,11 @@ def _summary(folder: Path, done: Sequence[Any], api: str) -> None:
         figures = by[name].figures
         say(f"{name:<12}{figures['images_seen']:,} images seen, held-out loss {figures['held_out_loss']}")
     _scores(by["evaluate"].figures["tuned"])
-    version, verdict = by["register"].figures, by["promote"]
-    state = {"refused": "challenger, not promoted", "waiting": "challenger, waiting for approval"}.get(verdict.how, "champion")
+    version, verdict = by["register"].figures, by.get("promote", by["register"])
+    states = {"refused": "challenger, not promoted", "waiting": "challenger, waiting for approval"}
+    state = states.get(verdict.how, "champion") if "promote" in by else "challenger: `darkroom promote` makes it the champion"
     say(f"model       {version['name']} version {version['version']} ({state}): {verdict.why}")
-    if "picture" in by["draw"].figures:
+    if "draw" in by and "picture" in by["draw"].figures:
         say(f"picture     {_near(Path(by['draw'].figures['picture']))}")
     say(f"report      {_near(folder / 'reports/evaluate/report.html')}")
     at = "" if workspaces.find_workspace(Path.cwd()) == folder else f" --workspace {shlex.quote(str(folder))}"

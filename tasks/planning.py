@@ -1,4 +1,4 @@
-"""What a retraining does: the plan for the data as they are now, written into train_base.start."""
+"""What the base starts from, written into train_base.start: as a retraining calls for, or a registered model as it is."""
 
 import json
 import shutil
@@ -41,6 +41,21 @@ def plan_retraining(job: Job) -> tuple[Done, Job]:
     return done, Job(at, settings, job.lifecycle)
 
 
+@task(task_run_name="take {model} as the base", **STEP)
+def take_as_base(job: Job, model: str) -> Job:
+    """The job whose base is a registered model as it is, MODEL@ALIAS or MODEL@NUMBER. Raises LookupError, which names all."""
+    name, _, wanted = model.rpartition("@")
+    version = mlflow_registry.version_named(job.workspace, name or job.settings.register_.name, wanted)
+    digest = _keep_weights(job.workspace, mlflow_registry.model_folder(job.workspace, version))
+    start = {"kind": "weights", "digest": digest, "budget": 0}
+    if workspace.change_params(job.workspace, {"train_base": {"start": start}}):
+        prefect_runs.say(
+            f"{version.name} version {version.number} is the base from now on; for one trained here again, set train_base.start "
+            "in params.yaml to {kind: scratch}"
+        )
+    return Job(job.workspace, read_params(job.workspace / "params.yaml"), job.lifecycle)
+
+
 def _plan(job: Job, champion: Version | None) -> Plan:
     now = _kept(lineage.rows_of(job.workspace / "data/curated/manifest.parquet"))
     try:
@@ -71,12 +86,18 @@ def _start(job: Job, course: Course, champion: Version | None) -> dict[str, obje
         folder = weights / parent
     elif base.is_dir() and digest_of(base) == parent:
         folder = base
-    digest = digest_of(folder)
-    kept = weights / digest
-    if not kept.is_dir():
-        weights.mkdir(exist_ok=True)
-        with replaced(kept) as fresh:
-            shutil.copytree(folder, fresh, dirs_exist_ok=True)
+    digest = _keep_weights(job.workspace, folder)
     share = round(job.settings.train_base.images * job.settings.retrain.warm_images)
     budget = share if course is Course.WARM else min(share, job.settings.finetune.images)
     return {"kind": "weights", "digest": digest, "budget": max(1, budget)}
+
+
+def _keep_weights(at: Path, folder: Path) -> str:
+    """Keep a copy of a model folder, where a training that starts from it finds it. Returns its digest."""
+    digest = digest_of(folder)
+    kept = at / ".darkroom" / WEIGHTS_FOLDER / digest
+    if not kept.is_dir():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with replaced(kept) as fresh:
+            shutil.copytree(folder, fresh, dirs_exist_ok=True)
+    return digest

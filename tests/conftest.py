@@ -95,7 +95,7 @@ def darkroom(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         for package in ("darkroom", "adapters", "tasks", "flows", "serving", "cli"):
             warnings.filterwarnings("error", module=rf"{package}(\..*)?$")
         with redirect_stdout(said), redirect_stderr(complained), ExitStack() as settings:
-            if words[0] == "run":
+            if words[0] in ("run", "tune"):
                 url = local_servers.prefect_api(print)
                 from prefect.settings import PREFECT_API_URL, temporary_settings
 

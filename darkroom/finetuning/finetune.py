@@ -12,7 +12,6 @@ from darkroom.augmentation import read_recipe
 from darkroom.events import Event, Noted
 from darkroom.finetuning.low_rank import Method
 from darkroom.images import ImageSet, contact_sheet, read_split
-from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import ModelCard, ModelError, build, device_named, load_model
 from darkroom.randomness import ORDER, generator_for
 from darkroom.refs import WeightsRef, digest_of
@@ -20,6 +19,7 @@ from darkroom.sampling import draw, noise_for
 from darkroom.training.course import UNSTEERED, Conduct, Course
 from darkroom.training.parallel import leads
 from darkroom.training.session import Places, Splits, run_course
+from darkroom.training.start import with_labels
 
 ACROSS = 8  # images in a row of the comparison
 
@@ -74,18 +74,6 @@ def _check(base: Path, card: ModelCard, images: ImageSet, places: Places) -> Non
         )
     if read_recipe(places.augmented).length != card.augmentations:
         raise ModelError(f"{base} was trained with another recipe of augmentations: train the base again")
-
-
-def with_labels(model: Denoiser, old: tuple[str, ...], card: ModelCard) -> Denoiser:
-    """The model with a table of all the card's labels: old ones keep their rows, new ones begin as "not told" does."""
-    grown = build(card).to(next(model.parameters()).device)
-    rows = [old.index(name) if name in old else len(old) for name in card.labels] + [len(old)]
-    weights = model.state_dict()
-    for name, value in grown.state_dict().items():
-        if value.shape != weights[name].shape:  # only tables of labels have another size
-            weights[name] = weights[name][rows]
-    grown.load_state_dict(weights)
-    return grown
 
 
 def preserving(focus: ImageSet, everything: ImageSet, share: float, seed: int) -> ImageSet:

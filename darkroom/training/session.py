@@ -10,19 +10,22 @@ import torch
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from darkroom.augmentation import read_recipe
-from darkroom.events import Event, Noted
+from darkroom.events import Event, HeldOutMeasured, Noted
 from darkroom.images import ImageSet, contact_sheet
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import ModelCard, device_named, save_model
 from darkroom.refs import WeightsRef, digest_of, replaced
 from darkroom.sampling import draw, noise_for
-from darkroom.training.checkpoints import forget_checkpoints
+from darkroom.training.beginning import begin
+from darkroom.training.checkpoints import Moment, State, forget_checkpoints
 from darkroom.training.course import Conduct, Course, Materials, Sheet
 from darkroom.training.course_folders import entered
+from darkroom.training.held_out import held_out_loss
 from darkroom.training.loop import train
 from darkroom.training.parallel import leads, wait_for_all
 from darkroom.training.profiles import FOLDER as AVERAGES
 from darkroom.training.report import film_strip, write_report
+from darkroom.training.telling import sampled
 
 SHEET = 24  # images on a sample sheet
 
@@ -64,7 +67,7 @@ def run_course(
 
     materials = Materials(splits.train, splits.held_out, read_recipe(places.augmented), checkpoints, draw_sheet, conduct)
     wait_for_all()
-    state = yield from train(model, course, materials, device)
+    state = yield from (train if course.images else as_they_are)(model, course, materials, device)
     merge_parts(state.averaged)
     done = card.model_copy(update={"images_seen": card.images_seen + state.images_seen})
     if leads():
@@ -77,6 +80,16 @@ def run_course(
         forget_checkpoints(checkpoints)
     wait_for_all()
     return WeightsRef(str(places.out), digest_of(places.out), parameters)
+
+
+def as_they_are(model: Denoiser, course: Course, materials: Materials, device: torch.device) -> Generator[Event, None, State]:
+    """A course of no images: the weights are measured and drawn from, and stay."""
+    state = begin(model.to(device), course)
+    loss, bands = held_out_loss(state.averaged, course, materials)
+    state.history.append(Moment(0, loss, 0.0, loss, bands))
+    yield HeldOutMeasured(0, loss, bands)
+    yield from sampled(state, course, materials, 0)
+    return state
 
 
 def merge_parts(model: Denoiser) -> None:

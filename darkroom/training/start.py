@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt
 
 from darkroom.networks.denoiser import Denoiser
-from darkroom.networks.saved import ModelCard, ModelError, load_model
+from darkroom.networks.saved import ModelCard, ModelError, build, load_model
 from darkroom.refs import digest_of
 from darkroom.sections import Section
 
@@ -33,10 +33,13 @@ class Weights(Section):
 
     kind: Literal["weights"]
     digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="of the model folder in .darkroom/weights")]
-    budget: Annotated[PositiveInt, Field(description="images seen from there on, in place of train_base.images")]
+    budget: Annotated[
+        NonNegativeInt,
+        Field(description="images seen from there on, in place of train_base.images; 0 takes the weights as they are"),
+    ]
 
     def begin(self, kept: Path, model: Denoiser, card: ModelCard) -> ModelCard:
-        """Put the weights into `model`. Returns the card, with its parent.
+        """Put the weights into `model`; labels new since then begin as "not told" does. Returns the card, with its parent.
 
         `kept` is the folder of model folders by digest. Raises ModelError where the weights are not there, are not what the
         digest says, or are of another shape.
@@ -47,18 +50,32 @@ class Weights(Section):
         if digest_of(folder) != self.digest:
             raise ModelError(f"{folder}: these weights do not have that digest; remove the folder and set train_base.start anew")
         parent, theirs = load_model(folder, torch.device("cpu"))
-        parts = ("network", "preconditioning", "image_size", "labels", "augmentations")
+        parts = ("network", "preconditioning", "image_size", "augmentations")
         other = [part for part in parts if getattr(theirs, part) != getattr(card, part)]
+        if theirs.labels != card.labels and not set(theirs.labels) < set(card.labels):
+            other.append("labels")
         if other:
             raise ModelError(
                 f"{folder}: its {', '.join(other)} differ from params.yaml or the data; set train_base.start to {{kind: scratch}}"
             )
-        model.load_state_dict(parent.state_dict())
+        model.load_state_dict(with_labels(parent, theirs.labels, card).state_dict())
         return card.model_copy(update={"parent_digest": self.digest, "images_seen": theirs.images_seen})
 
     def images(self, budget: int) -> int:
         """Images to see: its own budget."""
         return self.budget
+
+
+def with_labels(model: Denoiser, old: tuple[str, ...], card: ModelCard) -> Denoiser:
+    """The model with a table of all the card's labels: old ones keep their rows, new ones begin as "not told" does."""
+    grown = build(card).to(next(model.parameters()).device)
+    rows = [old.index(name) if name in old else len(old) for name in card.labels] + [len(old)]
+    weights = model.state_dict()
+    for name, value in grown.state_dict().items():
+        if value.shape != weights[name].shape:  # only tables of labels have another size
+            weights[name] = weights[name][rows]
+    grown.load_state_dict(weights)
+    return grown
 
 
 Start = Annotated[Scratch | Weights, Field(discriminator="kind", description="where the weights come from")]

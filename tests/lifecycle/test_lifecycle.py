@@ -146,6 +146,27 @@ def test_a_changed_setting_runs_its_stage_and_what_follows_and_going_back_is_fre
     assert steps["register"] == "unchanged"  # version 1 holds these weights
 
 
+def test_a_registered_model_is_tuned_on_another_focus_in_place_of_a_base_trained_here(life: Path) -> None:
+    from adapters.mlflow_registry import model_folder, version_at
+    from darkroom.networks.saved import read_card
+    from darkroom.refs import digest_of
+
+    text = (life / "params.yaml").read_text(encoding="utf-8")
+    done = darkroom("tune", "tiny@nobody", "--workspace", life, cwd=life.parent)
+    assert done.returncode == 1 and "no version or alias `nobody`; there are: 1 @champion" in done.stderr
+    done = darkroom("tune", "tiny@champion", "--focus", "square", "--workspace", life, cwd=life.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    steps = outcome(done.stdout)
+    assert (steps["curate"], steps["train_base"], steps["finetune"], steps["register"]) == ("unchanged", *["computed"] * 3)
+    assert "train_base  0 images seen" in done.stdout
+    champion, challenger = (version_at(life, "tiny", alias) for alias in ("champion", "challenger"))
+    assert champion is not None and challenger is not None and challenger.number != champion.number
+    tuned = read_card(model_folder(life, challenger))
+    assert tuned.focus == ("square",)
+    assert read_card(life / "models/base").parent_digest == digest_of(model_folder(life, champion))
+    (life / "params.yaml").write_text(text, encoding="utf-8")
+
+
 def test_one_more_image_runs_all_that_depends_on_it_and_a_gate_that_refuses_leaves_the_champion(life: Path) -> None:
     draw_images(life.parent / "my pictures", 1, seed=9)
     settings = yaml.safe_load((life / "params.yaml").read_text(encoding="utf-8"))

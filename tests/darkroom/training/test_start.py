@@ -4,10 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from darkroom.events import HeldOutMeasured
+from darkroom.images import ImageSet, write_split
 from darkroom.networks.saved import ModelError
 from darkroom.refs import digest_of
 from darkroom.training.start import Scratch, Weights
@@ -40,6 +43,29 @@ def test_it_starts_where_the_parent_ended_says_so_and_sees_its_own_budget(tmp_pa
     shutil.rmtree(kept)
     with pytest.raises(ModelError, match="are not here"):
         tiny.finished(train_base(still, places))
+
+
+def test_with_no_budget_the_weights_are_taken_as_they_are_and_new_labels_are_learned_later(tmp_path: Path) -> None:
+    first = tiny.prepare(tmp_path / "first")
+    _, parent = tiny.finished(train_base(tiny.base_section(), first))
+    places = tiny.prepare(tmp_path / "work")
+    for split, count in (("train", 21), ("validation", 6), ("test", 6)):
+        pictures = tiny.painted(count, seed=count)
+        labels = np.arange(count) % 3
+        write_split(places.data, split, ImageSet(pictures.pixels, labels, ("dark", "grey", "light"), pictures.paths))
+    shutil.copytree(first.out, places.checkpoints.parents[1] / "weights" / parent.digest)
+    start = {"kind": "weights", "digest": parent.digest, "budget": 0}
+    events, _ = tiny.finished(train_base(tiny.base_section(start=start), places))
+    before, after = (load_file(folder / "weights.safetensors") for folder in (first.out, places.out))
+    assert [name for name in before if not torch.equal(before[name], after[name])] == ["network.label.weight"]
+    table, grown = before["network.label.weight"], after["network.label.weight"]
+    assert torch.equal(grown, table[[0, 2, 1, 2]])  # dark, "not told" for the new one, light, "not told"
+    figures = json.loads((places.report / "metrics.json").read_text(encoding="utf-8"))
+    (measured,) = (event for event in events if isinstance(event, HeldOutMeasured))
+    assert (figures["images_seen"], figures["held_out_loss"]) == (0, measured.loss)
+    assert (places.report / "samples.png").exists()
+    card = json.loads((places.out / "model.json").read_text(encoding="utf-8"))
+    assert (card["labels"], card["images_seen"]) == (["dark", "grey", "light"], tiny.SETTINGS["images"])
 
 
 def test_from_scratch_changes_nothing(tmp_path: Path) -> None:
