@@ -1,4 +1,4 @@
-# run: the whole lifecycle on sample images.  test, check, bench: for those who change Darkroom.
+# run: the whole lifecycle on sample images.  test, test-long, check, bench: for those who change Darkroom.
 PYTHON ?= python3
 BIN := .venv/bin
 # Where pip is told of a local folder of wheels, uv is told of it too.
@@ -8,14 +8,17 @@ unexport PYTHONPATH
 # Torch's threads soon sleep while they wait: spinning on, they slow tenfold on a shared machine.
 export GOMP_SPINCOUNT ?= 1000
 
-.PHONY: run test check bench soak format install clean
+.PHONY: run test test-long check bench soak format install clean
 
 run: install
 	@$(BIN)/darkroom sample-data data/sample --count 3000 --seed 0 --dirt
 	@$(BIN)/darkroom run
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
+
+test-long: install # a life with real servers, a browser and deaths in it; some minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/lifecycle -m long
 
 check: install
 	$(BIN)/ruff format --check .

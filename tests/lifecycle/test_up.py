@@ -1,6 +1,6 @@
 """`darkroom up` on a workspace that was lived through: real servers, real pages in a real browser, real deaths. Told in order.
 
-Combinations of versions that pass `pip check` break exactly this.
+Combinations of versions that pass `pip check` break exactly this. Those marked `long` are left to `make test-long` and to CI.
 """
 
 import json
@@ -128,19 +128,21 @@ def test_a_run_scheduled_in_the_future_appears_and_one_triggered_through_the_api
     assert eventually(lambda: up.runs("dataset refresh", "COMPLETED"), 180, up.log)
     assert "MLflow" in httpx.get(up.mlflow).text
     assert up.deployment("full run")["parameters"]["settings"]["promote"]["approval"] == "person"  # as params.yaml has it now
-    automation = up.automation()
+
+
+@pytest.mark.long
+def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothing_typed_and_a_death_survived(up: Up) -> None:
+    api, automation = f"{up.prefect}/api", up.automation()
     changed = {name: automation[name] for name in ("name", "enabled", "trigger", "actions")} | {"description": "mine"}
     httpx.put(f"{api}/automations/{automation['id']}", json=changed).raise_for_status()
+    hourly = {"schedules": [{"active": True, "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}}]}
+    httpx.patch(f"{api}/deployments/{up.deployment('dataset refresh')['id']}", json=hourly).raise_for_status()
 
-
-def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothing_typed_and_a_death_survived(up: Up) -> None:
     draw_images(up.workspace.parent / "my pictures", 20, seed=3)
     run = eventually(lambda: up.runs("retraining", "RUNNING"), 120, up.log)[0]
     first, second = up.asked_for("a change"), up.asked_for("another")
     assert (up.state(first), up.state(second)) == ("CANCELLED", "SCHEDULED"), "the newer change does not supersede the queued run"
-    httpx.delete(
-        f"{up.prefect}/api/flow_runs/{second}"
-    ).raise_for_status()  # so that nobody else does the work of the one that dies
+    httpx.delete(f"{api}/flow_runs/{second}").raise_for_status()  # so that nobody else does the work of the one that dies
     served = next(int(line) for line in pids("serve-flows", up.workspace))
     os.kill(served, signal.SIGKILL)
     eventually(lambda: up.said("flows    ended with code -9"), 60, up.log)
@@ -159,6 +161,7 @@ def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothi
     assert up.deployment("dataset refresh")["schedules"]
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed")
 def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_sees_the_model_in_mlflow(
     up: Up, tmp_path: Path
@@ -201,6 +204,7 @@ def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_see
         pages.driver.quit()
 
 
+@pytest.mark.long
 def test_a_champion_moved_in_the_mlflow_page_is_noticed_with_nothing_typed(up: Up) -> None:
     other = next(number for number in ("1", "2") if number != up.version("champion"))
     moved = {"name": "tiny", "alias": "champion", "version": other}  # what that page sends
@@ -210,6 +214,7 @@ def test_a_champion_moved_in_the_mlflow_page_is_noticed_with_nothing_typed(up: U
     assert eventually(lambda: up.runs("champion check", "COMPLETED"), 60, up.log)
 
 
+@pytest.mark.long
 def test_the_image_service_draws_with_the_champion_and_follows_it_while_it_runs(up: Up) -> None:
     address, client = up.said("Images").split()[-1], connected(up.workspace)
     eventually(lambda: httpx.get(f"{address}/readyz").json()["serving"].get("champion") == up.version("champion"), 120, up.log)
