@@ -17,8 +17,8 @@ run: install
 test: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not long"
 
-test-long: install # a life with real servers, a browser and deaths in it; some minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/lifecycle -m long
+test-long: install # a life with real servers, a browser and deaths in it; trainings in several processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long
 
 check: install
 	$(BIN)/ruff format --check .

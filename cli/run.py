@@ -51,8 +51,10 @@ def run(workspace: Path | None, data: Path | None, params: Path | None) -> int:
     _check_source(folder / settings.curate.source)
 
     api = _connected(folder)
+    from adapters import prefect_runs
     from flows.full_run import full_run
 
+    prefect_runs.show_plainly()
     done = full_run(folder, settings)
     _summary(folder, done, api)
     return REFUSED if any(step.how == "refused" for step in done) else 0
@@ -62,8 +64,10 @@ def tune(workspace: Path | None, model: str, focus: list[str] | None) -> int:
     """The flow `tuned model` from a registered model, and a summary of what it did."""
     folder = _workspace_for(workspace, None, None)
     api = _connected(folder)
+    from adapters import prefect_runs
     from flows.tuned_model import tuned_model
 
+    prefect_runs.show_plainly()
     if focus:
         workspaces.change_params(folder, {"finetune": {"focus": focus}})
     _summary(folder, tuned_model(folder, start=model), api)
@@ -71,15 +75,11 @@ def tune(workspace: Path | None, model: str, focus: list[str] | None) -> int:
 
 
 def _connected(folder: Path) -> str:
-    """Find MLflow and Prefect, or start them. Returns the address of Prefect's API."""
+    """Find MLflow and Prefect, or start them: before anything imports prefect. Returns the address of its API."""
     from adapters import local_servers, mlflow_run
 
     mlflow_run.connected(folder)
-    api = local_servers.prefect_api(say)
-    from adapters import prefect_runs
-
-    prefect_runs.show_plainly()
-    return api
+    return local_servers.prefect_api(say)
 
 
 def _workspace_for(workspace: Path | None, data: Path | None, params: Path | None) -> Path:

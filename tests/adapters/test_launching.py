@@ -24,6 +24,7 @@ def workspace(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_stopped_in_two_processes_it_goes_on_in_two_and_ends_as_in_one(tmp_path: Path) -> None:
     alone = prepare(tmp_path / "alone")
     finished(train_base(TrainBaseSection.model_validate(LONGER), alone))

@@ -37,6 +37,7 @@ def model(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.long
 def test_two_processes_make_the_model_of_one(words: list[str], model: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "cli", *words, "--out", str(tmp_path / "both"), "--processes", "2"]
