@@ -49,7 +49,7 @@ def test_what_the_stage_complains_of_is_what_is_raised(tmp_path: Path) -> None:
     here = workspace(tmp_path)
     (here / "params.yaml").write_text("train_base: {seed: 1}", encoding="utf-8")
     with pytest.raises(ValueError, match="train_base"):
-        list(trained_together(2, "darkroom.training", "train_base", here, lambda: False))
+        list(trained_together(1, "darkroom.training", "train_base", here, lambda: False))
 
 
 def test_an_event_comes_back_from_its_line() -> None:

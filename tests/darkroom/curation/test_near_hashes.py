@@ -54,8 +54,8 @@ def test_the_join_of_nothing_is_nothing(distance: int) -> None:
 
 
 def test_a_multitude_of_equal_hashes_costs_no_square() -> None:
-    hashes = np.zeros(20_000, np.uint64)
+    hashes = np.zeros(4_000, np.uint64)
     hashes[-1] = 1
     pairs = pairs_within(hashes, 2)
-    assert len(np.unique(pairs[:, 1])) == 19_999
-    assert len(pairs) <= near_hashes.MOST_ALIKE * 20_000
+    assert len(np.unique(pairs[:, 1])) == 3_999
+    assert len(pairs) <= near_hashes.MOST_ALIKE * 4_000
