@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, coarse, of_drawings, of_photographs
+from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, agreements, coarse
 from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
 
@@ -115,24 +115,25 @@ def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Ite
     """Pairs that the close look confirms: index of the one that shows all, of the one that may show a part, score, how."""
     photographs = np.array([one.photograph for one in prints])
     cells = _cells(prints)
-    for view, pairs in _proposed(prints, settings, photographs):
-        box = np.array([0, 0, 1, 1] if view in (None, MIRRORED) else CROPS[view], np.float32)
-        of_photos = photographs[pairs].all(1)
-        for taken in (False, True):
-            for rows in _slices(pairs[of_photos == taken]):
-                if view in (None, MIRRORED):
-                    rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST[taken]]
-                if len(rows):
-                    yield from _confirmed(prints, rows, view, box, taken, settings.least_correlation)
+    for view, pairs in _proposed(prints, settings):
+        for rows in _slices(pairs):
+            if view in (None, MIRRORED):
+                rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST]
+            if len(rows):
+                taken = (
+                    photographs[rows[:, 0]] | photographs[rows[:, 1]]
+                )  # one is enough: what every patch of it shows, no drawing shows by chance
+                yield from _confirmed(prints, rows, view, taken, settings.least_correlation)
 
 
 def _confirmed(
-    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, box: Floats, taken: bool, least: float
+    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, taken: NDArray[np.bool_], least: float
 ) -> Iterator[tuple[int, int, float, str]]:
     whole, part = (np.stack([prints[row].small for row in side]) for side in rows.T)
     whole = whole[:, :, ::-1] if view == MIRRORED else whole
-    boxes = np.tile(box, (len(rows), 1))
-    scores, boxes = of_photographs(whole, part, boxes) if taken else (of_drawings(whole, part), boxes)
+    box = np.array([0, 0, 1, 1] if view in (None, MIRRORED) else CROPS[view], np.float32)
+    agreed, boxes = agreements(whole, part, np.tile(box, (len(rows), 1)))
+    scores = np.where(taken, agreed[:, 1], agreed[:, 0])
     for index in np.flatnonzero(scores >= least):
         how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
         yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
@@ -158,21 +159,15 @@ def _cropped(box: NDArray[np.float32]) -> str:
     return f" or with {width:.0%} x {height:.0%} of it" if min(width, height) < 0.98 else ""
 
 
-def _proposed(
-    prints: Sequence[Fingerprint], settings: DuplicateSettings, photographs: NDArray[np.bool_]
-) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
-    """Pairs whose hashes are near: of whole pictures (None), of each crop and of the mirror image with whole pictures.
-
-    Crops of photographs alone are asked for: a crop of a drawing is another drawing, as far as 32 pixels can tell.
-    """
+def _proposed(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
+    """Pairs whose hashes are near: of whole pictures (None), of each crop and of the mirror image with whole pictures."""
     distance = settings.hash_distance
     perceptual = np.array([one.perceptual_hash for one in prints], np.uint64)
     difference = np.array([one.difference_hash for one in prints], np.uint64)
     yield None, np.unique(np.concatenate([pairs_within(hashes, distance) for hashes in (perceptual, difference)]), axis=0)
     views = np.stack([one.views for one in prints])
-    of = np.flatnonzero(photographs)
     for view in range(len(CROPS)):
-        pairs = of[pairs_between(views[of, view], perceptual[of], distance)]
+        pairs = pairs_between(views[:, view], perceptual, distance)
         yield view, pairs[pairs[:, 0] != pairs[:, 1]]
     if settings.mirrored:
         pairs = pairs_between(views[:, MIRRORED], perceptual, distance)
