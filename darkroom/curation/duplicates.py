@@ -179,8 +179,8 @@ def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
     grey = image.convert("L").resize((VIEW, VIEW), Image.Resampling.LANCZOS)
     boxes = (CROPS * VIEW).tolist()
     views = [grey.resize((32, 32), Image.Resampling.LANCZOS, (x, y, x + width, y + height)) for x, y, width, height in boxes]
-    mirrored = grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.array([perceptual_hash(view) for view in [*views, mirrored]], np.uint64)
+    mirrored = grey.resize((32, 32), Image.Resampling.LANCZOS).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _perceptual_hashes(np.stack([*views, mirrored]))
 
 
 def is_photograph(image: Image.Image) -> bool:
@@ -201,10 +201,15 @@ def perceptual_hash(image: Image.Image) -> int:
 
     Zauner 2010; bit for bit what the package ImageHash computes (its DCT is the unnormalised DCT-II).
     """
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64)
+    grey = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    return int(_perceptual_hashes(np.asarray(grey)[None])[0])
+
+
+def _perceptual_hashes(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Of grey pictures. [n, 32, 32] -> [n]"""
     waves = _cosines(32)[:8]
-    low = waves @ grey @ waves.T
-    return _packed(low > np.median(low))
+    low = (waves @ grey.astype(np.float64) @ waves.T).reshape(len(grey), 64)
+    return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
 def difference_hash(image: Image.Image) -> int:

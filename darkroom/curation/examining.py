@@ -124,7 +124,7 @@ def _fingerprint(picture: Picture, opened: Opened) -> Fingerprint:
     view = image
     if max(image.size) > VIEW_SIDE:
         view = image.copy()
-        view.thumbnail((VIEW_SIDE, VIEW_SIDE), Image.Resampling.LANCZOS, reducing_gap=3.0)
+        view.thumbnail((VIEW_SIDE, VIEW_SIDE), Image.Resampling.HAMMING, reducing_gap=3.0)  # as sharp, and fast
     return Fingerprint(
         path="",
         file_digest=opened.digest,

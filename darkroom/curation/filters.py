@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -237,7 +238,12 @@ def sharpness(image: Image.Image) -> float:
 
 
 def _grey(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.float64]:
-    return np.asarray(_shrunk(image.convert("L"), side), np.float64)
+    """Grey levels; made once for all filters, and kept beside the image (whose copies inherit what lies there)."""
+    of, grey = image.info.get(("grey", side), (None, None))
+    if of is None or of() is not image:
+        grey = np.asarray(_shrunk(image.convert("L"), side), np.float64)
+        image.info["grey", side] = ref(image), grey
+    return cast(NDArray[np.float64], grey)
 
 
 def _shrunk(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.uint8]:
