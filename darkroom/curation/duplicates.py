@@ -7,7 +7,7 @@ whatever is rejected was itself verified against the image that stays.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log
@@ -36,11 +36,13 @@ AT_ONCE = 1024  # pairs
 
 class DuplicateSettings(Section):
     """`hash_distance`: bits of 64 in which the hashes of a pair may differ; `least_correlation`: of its patches;
-    `mirrored`: whether mirrored copies are duplicates too."""
+    `mirrored`: whether mirrored copies are duplicates too; `same_content`: cosine of features from which two images show the same
+    (0.9 and more; null: not looked for)."""
 
     hash_distance: int = Field(ge=0, le=16)
     least_correlation: float = Field(gt=0, le=1)
     mirrored: bool
+    same_content: float | None = Field(gt=0, le=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Duplicate:
 
     path: str
     of: str
-    reason: str  # "exact_copy" | "same_pixels" | "near_duplicate"
+    reason: str  # "exact_copy" | "same_pixels" | "near_duplicate" | "same_content"
     detail: str
 
 
@@ -101,13 +103,31 @@ def _near_duplicates(best_first: Sequence[Fingerprint], settings: DuplicateSetti
     better: defaultdict[int, list[tuple[float, int, str]]] = defaultdict(list)
     for whole, part, score, how in _verified(best_first, settings):
         better[max(whole, part)].append((-score, min(whole, part), how))
+    return _rejected(best_first, better, "near_duplicate")
+
+
+def find_same_content(prints: Sequence[Fingerprint], pairs: Sequence[tuple[int, int, float]]) -> list[Duplicate]:
+    """Of images that stayed so far, those to reject since a better one shows the same. `pairs`: their indexes, and how alike."""
+    order = sorted(range(len(prints)), key=lambda index: _rank(prints[index]))
+    place = {index: number for number, index in enumerate(order)}
+    better: defaultdict[int, list[tuple[float, int, str]]] = defaultdict(list)
+    for first, second, score in pairs:
+        ahead, behind = sorted((place[first], place[second]))
+        better[behind].append((-score, ahead, " in content"))
+    return _rejected([prints[index] for index in order], better, "same_content")
+
+
+def _rejected(
+    best_first: Sequence[Fingerprint], better: Mapping[int, Sequence[tuple[float, int, str]]], reason: str
+) -> list[Duplicate]:
+    """`better`: of an image, those that it was verified against and that come before it: less the score, index, how."""
     rejected: dict[int, Duplicate] = {}
     for worse in sorted(better):
         staying = [one for one in better[worse] if one[1] not in rejected]
         if staying:
             score, index, how = min(staying)
             path, of = best_first[worse].path, best_first[index].path
-            rejected[worse] = Duplicate(path, of, "near_duplicate", f"agrees to {-score:.3f} with {of}{how}")
+            rejected[worse] = Duplicate(path, of, reason, f"agrees to {-score:.3f} with {of}{how}")
     return list(rejected.values())
 
 
@@ -180,7 +200,7 @@ def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
     boxes = (CROPS * VIEW).tolist()
     views = [grey.resize((32, 32), Image.Resampling.LANCZOS, (x, y, x + width, y + height)) for x, y, width, height in boxes]
     mirrored = grey.resize((32, 32), Image.Resampling.LANCZOS).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return _perceptual_hashes(np.stack([*views, mirrored]))
+    return _perceptual_hashes(np.stack([np.asarray(view) for view in [*views, mirrored]]))
 
 
 def is_photograph(image: Image.Image) -> bool:
