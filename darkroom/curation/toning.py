@@ -15,7 +15,7 @@ UNCHANGED = np.array([0, 0, 0, 1], np.float32)  # logarithm of the gain, offset,
 LEAST = np.array([np.log(0.45), -0.6, np.log(0.5), 0], np.float32)
 MOST = np.array([np.log(2.2), 0.6, np.log(2), 2], np.float32)
 DARKEST = np.float32(1 / 255)
-FAR = np.float32(0.25)  # no level changes by more: a dark hand on white is no light one
+FAR = np.float32(0.35)  # no level changes by more: a dark hand on white is no light one
 
 
 def with_tones_of(model: Floats, pictures: Floats) -> Floats:

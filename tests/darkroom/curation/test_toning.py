@@ -28,11 +28,13 @@ def apart(first: np.ndarray, second: np.ndarray) -> float:
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_of_tones_is_undone(change: str) -> None:
     smalls = [Image.fromarray(small_picture(photograph(seed, 240, 180))) for seed in range(4)]
+    for small in smalls:
+        small.paste((255, 255, 255), (0, 0, 12, 32))  # on a white ground, as cut-outs are
     before = np.stack([np.asarray(one, np.float32) for one in smalls])
     after = np.stack([np.asarray(CHANGES[change](one), np.float32) for one in smalls])
     made = with_tones_of(after, before)
     for index in range(len(smalls)):
-        assert apart(made[index], after[index]) < min(2.5, apart(before[index], after[index]) / 4)
+        assert apart(made[index], after[index]) < min(4.0, apart(before[index], after[index]) / 4)
 
 
 def test_a_picture_of_the_same_tones_stays_as_it_is() -> None:
