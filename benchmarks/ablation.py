@@ -22,9 +22,9 @@ from pydantic import TypeAdapter
 
 from benchmarks.turns import SETTINGS
 from darkroom.augmentation import AugmentSection
-from darkroom.evaluation.features import Described, EfficientNetLite0
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.events import followed
+from darkroom.features.features import Described, EfficientNetLite0
 from darkroom.images import ImageSet
 from darkroom.networks.denoiser import Condition, Denoiser, FlowPreconditioning
 from darkroom.networks.saved import Drawing, ModelCard

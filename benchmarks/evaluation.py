@@ -14,13 +14,14 @@ from pydantic import TypeAdapter
 from scipy import linalg
 
 from benchmarks.turns import SETTINGS, in_turns, seconds
-from darkroom.evaluation import frechet, pretrained
+from darkroom.evaluation import frechet
 from darkroom.evaluation.evaluate import EvaluateSection, evaluate
-from darkroom.evaluation.features import EfficientNetLite0, raw
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.neighbourhoods import TwoSets, neighbourhoods
 from darkroom.events import Noted
+from darkroom.features import pretrained
+from darkroom.features.features import EfficientNetLite0, raw
 from darkroom.stage import sentence
 
 MODEL, DATA = Path("models/base"), Path("data/curated")

@@ -24,9 +24,9 @@ from benchmarks.peers import RECIPES
 from benchmarks.turns import SETTINGS
 from darkroom.augmentation import AugmentSection
 from darkroom.curation.curate import CurateSection
-from darkroom.evaluation.features import EfficientNetLite0
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.events import followed
+from darkroom.features.features import EfficientNetLite0
 from darkroom.images import Pixels, contact_sheet, read_split
 from darkroom.networks.saved import load_model
 from darkroom.randomness import HELD_OUT, generator_for

@@ -15,8 +15,8 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from darkroom.evaluation.features import EfficientNetLite0
 from darkroom.evaluation.metrics import KernelDistance
+from darkroom.features.features import EfficientNetLite0
 from darkroom.images import Pixels, read_split, to_pixels
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard, load_model

@@ -13,8 +13,8 @@ ROUNDS = 8
 LEAST_SIDE, MOST_SIDE = 0.8, 1.02  # of the whole that a part may show, along each axis; beyond 1 for rounding
 
 
-def laid_over(whole: Floats, part: Floats, boxes: Floats) -> tuple[Floats, Floats]:
-    """Bring `whole` [n, k, k, c] into the frame of `part` [n, k, k, c]: the warped pictures, and the boxes that were found.
+def laid_over(whole: Floats, part: Floats, boxes: Floats) -> Floats:
+    """The boxes of `whole` [n, k, k, c] that `part` [n, k, k, c] shows, by their first channel.
 
     `boxes` [n, 4]: left, top, width, height of where the search begins, as fractions of the whole.
     """
@@ -30,7 +30,7 @@ def laid_over(whole: Floats, part: Floats, boxes: Floats) -> tuple[Floats, Float
         better = error < least
         best[better], least[better] = found[better], error[better]
         found = _within(found + _step(grey, apart, found))
-    return warped(whole, best), best
+    return best
 
 
 def warped(whole: Floats, boxes: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """A folder of images becomes a data set: every file is kept or rejected with a reason; the folder is never changed."""
 
+import json
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,9 +17,10 @@ from darkroom.curation.archives import is_archive
 from darkroom.curation.card import card
 from darkroom.curation.choices import Choice, Word
 from darkroom.curation.decoding import IMAGE_SUFFIXES
-from darkroom.curation.duplicates import Duplicate, DuplicateSettings, find_duplicates
+from darkroom.curation.duplicates import Duplicate, DuplicateSettings, find_duplicates, find_same_content
+from darkroom.curation.embedding import Described, EmbeddingSettings, described, outlier_scores, same_content
 from darkroom.curation.examining import Examined, Way
-from darkroom.curation.filters import Filter, keeps, with_values
+from darkroom.curation.filters import Filter, Outlier, keeps, with_values
 from darkroom.curation.gathering import gather
 from darkroom.curation.memory import first_come, key_of, opened, remember_order
 from darkroom.curation.page import page
@@ -50,6 +52,7 @@ class CurateSection(Section):
     background: Colour
     filters: list[Filter]
     duplicates: DuplicateSettings
+    embedding: EmbeddingSettings
     split: SplitSettings
 
     @field_validator("filters")
@@ -78,16 +81,18 @@ def curate(
         yield from _notes(listing)
         with replaced(out) as fresh:
             unkept = fresh / "memory"
-            way = Way(tuple(section.filters), section.image_size, section.background)
-            key = key_of(section.model_dump_json(include={"filters", "image_size", "background"}))
+            of_images = tuple(one for one in section.filters if not isinstance(one, Outlier))
+            way = Way(of_images, section.image_size, section.background)
+            key = key_of(json.dumps([one.model_dump() for one in of_images]), str(section.image_size), str(section.background))
             with opened(memory or unkept, key, section.image_size) as known:
                 top = source if source.is_dir() else source.parent
                 examined, squares = yield from gather(top, listing.candidates, way, known)
+                examined, content = yield from _with_content(section, examined, squares, known.database.parent)
                 filters = with_values(section.filters, _scores(examined))
                 examined = yield from _after_percentages(examined, section.filters, filters)
                 examined = yield from _after_choices(examined, choices)
                 yield Noted(f"comparing {sum(not one.reason for one in examined):,} images for duplicates")
-                duplicates = _duplicates(examined, section.duplicates, choices)
+                duplicates = _duplicates(examined, section.duplicates, choices, content)
                 yield from (ImageRejected(one.path, one.reason, one.detail) for one in duplicates)
                 entries = ledger.entries_of(examined, duplicates, section.split)
                 _refuse_too_few(source, entries)
@@ -184,19 +189,62 @@ def _after_choices(examined: Sequence[Examined], choices: Sequence[Choice]) -> G
     return found
 
 
-def _duplicates(examined: Sequence[Examined], settings: DuplicateSettings, choices: Sequence[Choice]) -> list[Duplicate]:
+def _with_content(
+    section: CurateSection, examined: Sequence[Examined], squares: Rows, memory: Path
+) -> Generator[Event, None, tuple[list[Examined], Described | None]]:
+    """The same with the score of the filter `outlier`; and the features of all, in this order. Where asked for."""
+    outlier = next((one for one in section.filters if isinstance(one, Outlier)), None)
+    rows = [index for index, one in enumerate(examined) if one.fingerprint is not None]
+    if not rows or (outlier is None and section.duplicates.same_content is None):
+        return list(examined), None
+    digests, found = [examined[index].digest for index in rows], list(examined)
+    features = yield from described(digests, squares.only(np.array(rows, np.int64)), section.embedding, memory)
+    if outlier is not None:
+        for index, score in zip(rows, outlier_scores(features, digests), strict=True):
+            one = replace(examined[index], scores={**examined[index].scores, outlier.kind: score})
+            if not one.reason and not keeps(outlier, score):
+                detail = f"unlike all others: {score:.3f} is above {outlier.most}"
+                one = replace(one, reason=outlier.kind, detail=detail)
+                yield ImageRejected(one.candidate.path, one.reason, one.detail)
+            found[index] = one
+    place = np.full(len(examined), -1, np.int64)
+    place[rows] = features.place
+    return found, Described(features.records, place)
+
+
+def _duplicates(
+    examined: Sequence[Examined],
+    settings: DuplicateSettings,
+    choices: Sequence[Choice],
+    content: Described | None,
+) -> list[Duplicate]:
     """Among the images that passed every filter; those a person keeps come first and are not rejected."""
     word = Word(choices)
-    prints, kept = [], set()
-    for one in examined:
+    prints, kept, rows = [], set(), dict[str, int]()
+    for row, one in enumerate(examined):
         if one.fingerprint is None or one.reason:
             continue
+        rows[one.candidate.path] = row
         if word.on(one.candidate.path, one.digest):
             kept.add(one.candidate.path)
             prints.append(replace(one.fingerprint, resolution=FIRST_PLACE))
         else:
             prints.append(one.fingerprint)
-    return [one for one in find_duplicates(prints, settings) if one.path not in kept]
+    copies = [one for one in find_duplicates(prints, settings) if one.path not in kept]
+    if content is None or settings.same_content is None:
+        return copies
+    gone = {one.path for one in copies}
+    stay = [one for one in prints if one.path not in gone]
+    features = Described(content.records, content.place[[rows[one.path] for one in stay]])
+    alike = same_content(features, settings.same_content)
+    more = {one.path: one for one in find_same_content(stay, alike) if one.path not in kept}
+    copies = [_passed_on(one, more.get(one.of)) for one in copies]
+    return sorted([*copies, *more.values()], key=lambda one: one.path)
+
+
+def _passed_on(copy: Duplicate, original: Duplicate | None) -> Duplicate:
+    """A copy of an image that goes as well: it names the one that stays."""
+    return replace(copy, of=original.of, detail=f"{copy.detail}; that {original.detail}") if original else copy
 
 
 def _refuse_too_few(source: Path, entries: Sequence[ledger.Entry]) -> None:

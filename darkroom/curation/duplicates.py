@@ -7,7 +7,7 @@ whatever is rejected was itself verified against the image that stays.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, coarse, of_drawings, of_photographs
+from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, agreements, coarse
 from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
 
@@ -36,11 +36,13 @@ AT_ONCE = 1024  # pairs
 
 class DuplicateSettings(Section):
     """`hash_distance`: bits of 64 in which the hashes of a pair may differ; `least_correlation`: of its patches;
-    `mirrored`: whether mirrored copies are duplicates too."""
+    `mirrored`: whether mirrored copies are duplicates too; `same_content`: cosine of features from which two images show the same
+    (0.9 and more; null: not looked for)."""
 
     hash_distance: int = Field(ge=0, le=16)
     least_correlation: float = Field(gt=0, le=1)
     mirrored: bool
+    same_content: float | None = Field(gt=0, le=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Duplicate:
 
     path: str
     of: str
-    reason: str  # "exact_copy" | "same_pixels" | "near_duplicate"
+    reason: str  # "exact_copy" | "same_pixels" | "near_duplicate" | "same_content"
     detail: str
 
 
@@ -101,13 +103,31 @@ def _near_duplicates(best_first: Sequence[Fingerprint], settings: DuplicateSetti
     better: defaultdict[int, list[tuple[float, int, str]]] = defaultdict(list)
     for whole, part, score, how in _verified(best_first, settings):
         better[max(whole, part)].append((-score, min(whole, part), how))
+    return _rejected(best_first, better, "near_duplicate")
+
+
+def find_same_content(prints: Sequence[Fingerprint], pairs: Sequence[tuple[int, int, float]]) -> list[Duplicate]:
+    """Of images that stayed so far, those to reject since a better one shows the same. `pairs`: their indexes, and how alike."""
+    order = sorted(range(len(prints)), key=lambda index: _rank(prints[index]))
+    place = {index: number for number, index in enumerate(order)}
+    better: defaultdict[int, list[tuple[float, int, str]]] = defaultdict(list)
+    for first, second, score in pairs:
+        ahead, behind = sorted((place[first], place[second]))
+        better[behind].append((-score, ahead, " in content"))
+    return _rejected([prints[index] for index in order], better, "same_content")
+
+
+def _rejected(
+    best_first: Sequence[Fingerprint], better: Mapping[int, Sequence[tuple[float, int, str]]], reason: str
+) -> list[Duplicate]:
+    """`better`: of an image, those that it was verified against and that come before it: less the score, index, how."""
     rejected: dict[int, Duplicate] = {}
     for worse in sorted(better):
         staying = [one for one in better[worse] if one[1] not in rejected]
         if staying:
             score, index, how = min(staying)
             path, of = best_first[worse].path, best_first[index].path
-            rejected[worse] = Duplicate(path, of, "near_duplicate", f"agrees to {-score:.3f} with {of}{how}")
+            rejected[worse] = Duplicate(path, of, reason, f"agrees to {-score:.3f} with {of}{how}")
     return list(rejected.values())
 
 
@@ -115,24 +135,25 @@ def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Ite
     """Pairs that the close look confirms: index of the one that shows all, of the one that may show a part, score, how."""
     photographs = np.array([one.photograph for one in prints])
     cells = _cells(prints)
-    for view, pairs in _proposed(prints, settings, photographs):
-        box = np.array([0, 0, 1, 1] if view in (None, MIRRORED) else CROPS[view], np.float32)
-        of_photos = photographs[pairs].all(1)
-        for taken in (False, True):
-            for rows in _slices(pairs[of_photos == taken]):
-                if view in (None, MIRRORED):
-                    rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST[taken]]
-                if len(rows):
-                    yield from _confirmed(prints, rows, view, box, taken, settings.least_correlation)
+    for view, pairs in _proposed(prints, settings):
+        for rows in _slices(pairs):
+            if view in (None, MIRRORED):
+                rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST]
+            if len(rows):
+                taken = (
+                    photographs[rows[:, 0]] | photographs[rows[:, 1]]
+                )  # one is enough: what every patch of it shows, no drawing shows by chance
+                yield from _confirmed(prints, rows, view, taken, settings.least_correlation)
 
 
 def _confirmed(
-    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, box: Floats, taken: bool, least: float
+    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, taken: NDArray[np.bool_], least: float
 ) -> Iterator[tuple[int, int, float, str]]:
     whole, part = (np.stack([prints[row].small for row in side]) for side in rows.T)
     whole = whole[:, :, ::-1] if view == MIRRORED else whole
-    boxes = np.tile(box, (len(rows), 1))
-    scores, boxes = of_photographs(whole, part, boxes) if taken else (of_drawings(whole, part), boxes)
+    box = np.array([0, 0, 1, 1] if view in (None, MIRRORED) else CROPS[view], np.float32)
+    agreed, boxes = agreements(whole, part, np.tile(box, (len(rows), 1)))
+    scores = np.where(taken, agreed[:, 1], agreed[:, 0])
     for index in np.flatnonzero(scores >= least):
         how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
         yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
@@ -158,21 +179,15 @@ def _cropped(box: NDArray[np.float32]) -> str:
     return f" or with {width:.0%} x {height:.0%} of it" if min(width, height) < 0.98 else ""
 
 
-def _proposed(
-    prints: Sequence[Fingerprint], settings: DuplicateSettings, photographs: NDArray[np.bool_]
-) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
-    """Pairs whose hashes are near: of whole pictures (None), of each crop and of the mirror image with whole pictures.
-
-    Crops of photographs alone are asked for: a crop of a drawing is another drawing, as far as 32 pixels can tell.
-    """
+def _proposed(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
+    """Pairs whose hashes are near: of whole pictures (None), of each crop and of the mirror image with whole pictures."""
     distance = settings.hash_distance
     perceptual = np.array([one.perceptual_hash for one in prints], np.uint64)
     difference = np.array([one.difference_hash for one in prints], np.uint64)
     yield None, np.unique(np.concatenate([pairs_within(hashes, distance) for hashes in (perceptual, difference)]), axis=0)
     views = np.stack([one.views for one in prints])
-    of = np.flatnonzero(photographs)
     for view in range(len(CROPS)):
-        pairs = of[pairs_between(views[of, view], perceptual[of], distance)]
+        pairs = pairs_between(views[:, view], perceptual, distance)
         yield view, pairs[pairs[:, 0] != pairs[:, 1]]
     if settings.mirrored:
         pairs = pairs_between(views[:, MIRRORED], perceptual, distance)
@@ -184,8 +199,8 @@ def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
     grey = image.convert("L").resize((VIEW, VIEW), Image.Resampling.LANCZOS)
     boxes = (CROPS * VIEW).tolist()
     views = [grey.resize((32, 32), Image.Resampling.LANCZOS, (x, y, x + width, y + height)) for x, y, width, height in boxes]
-    mirrored = grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.array([perceptual_hash(view) for view in [*views, mirrored]], np.uint64)
+    mirrored = grey.resize((32, 32), Image.Resampling.LANCZOS).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return _perceptual_hashes(np.stack([np.asarray(view) for view in [*views, mirrored]]))
 
 
 def is_photograph(image: Image.Image) -> bool:
@@ -206,10 +221,15 @@ def perceptual_hash(image: Image.Image) -> int:
 
     Zauner 2010; bit for bit what the package ImageHash computes (its DCT is the unnormalised DCT-II).
     """
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64)
+    grey = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
+    return int(_perceptual_hashes(np.asarray(grey)[None])[0])
+
+
+def _perceptual_hashes(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """Of grey pictures. [n, 32, 32] -> [n]"""
     waves = _cosines(32)[:8]
-    low = waves @ grey @ waves.T
-    return _packed(low > np.median(low))
+    low = (waves @ grey.astype(np.float64) @ waves.T).reshape(len(grey), 64)
+    return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
 def difference_hash(image: Image.Image) -> int:

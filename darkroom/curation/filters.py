@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +169,17 @@ class TextLike(Section):
         return _verdict(self, score, f"like a page of text: {score:.2f} is above {self.most}")
 
 
+class Outlier(Section):
+    """Rejects images whose content is unlike that of all others: few in the set come near. Score above `most`.
+
+    1 less the mean cosine of an image's features (`curate.embedding`) with its ten nearest: 0 among copies, 1 where nothing is
+    related. Judged over the whole set, once it is read. Off as shipped: describing takes ten times as long as reading.
+    """
+
+    kind: Literal["outlier"]
+    most: Annotated[float, Field(ge=0, le=2)] | Percent
+
+
 def keeps(one: "Filter", score: float) -> bool:
     """Whether a score passes: not below `least`, not above `most`. With a percentage, which others decide, every one does."""
     least, most = getattr(one, "least", None), getattr(one, "most", None)
@@ -237,7 +249,12 @@ def sharpness(image: Image.Image) -> float:
 
 
 def _grey(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.float64]:
-    return np.asarray(_shrunk(image.convert("L"), side), np.float64)
+    """Grey levels; made once for all filters, and kept beside the image (whose copies inherit what lies there)."""
+    of, grey = image.info.get(f"grey at {side}", (None, None))
+    if of is None or of() is not image:
+        grey = np.asarray(_shrunk(image.convert("L"), side), np.float64)
+        image.info[f"grey at {side}"] = ref(image), grey
+    return cast(NDArray[np.float64], grey)
 
 
 def _shrunk(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.uint8]:
@@ -248,7 +265,7 @@ def _shrunk(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-Filter = Annotated[
+ImageFilter = Annotated[
     SmallestSide
     | AspectRatio
     | Sharpness
@@ -261,3 +278,4 @@ Filter = Annotated[
     | TextLike,
     Field(discriminator="kind"),
 ]
+Filter = Annotated[ImageFilter | Outlier, Field(discriminator="kind")]

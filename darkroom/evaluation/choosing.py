@@ -17,11 +17,11 @@ import torch
 from numpy.typing import NDArray
 
 from darkroom.evaluation.comparing import SURE, kernel_contest
-from darkroom.evaluation.features import Features
 from darkroom.evaluation.figures import Estimate
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.evaluation.neighbourhoods import Described, TwoSets
 from darkroom.events import Event, Noted, Progressed
+from darkroom.features.features import Features
 from darkroom.images import ImageSet
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from darkroom.evaluation import discrepancy
-from darkroom.evaluation.features import Features
 from darkroom.evaluation.figures import Better, Estimate, Numbers
 from darkroom.evaluation.generating import Generate
 from darkroom.evaluation.memorisation import memorisation
@@ -21,6 +20,7 @@ from darkroom.evaluation.metrics import Coverage, KernelDistance, Precision
 from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets
 from darkroom.evaluation.page import Block, Cell, Part, Picture, Table, estimated, number, page
 from darkroom.events import Event, Progressed
+from darkroom.features.features import Features
 from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
 from darkroom.networks.saved import ModelCard, read_card
 from darkroom.randomness import HELD_OUT, generator_for

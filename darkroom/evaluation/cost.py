@@ -11,13 +11,13 @@ from typing import TypeVar
 import numpy as np
 
 from darkroom.evaluation.describing import Describer
-from darkroom.evaluation.features import raw
 from darkroom.evaluation.generating import Ask, Generate, key_for
 from darkroom.evaluation.metrics import GROUPS, Metric
 from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.scoring import COURSE_ROUNDS, SHARES
 from darkroom.evaluation.subjects import FEWEST, Data, Subject, first
 from darkroom.events import Event, Noted, Progressed, followed
+from darkroom.features.features import raw
 from darkroom.stage import duration
 
 TRIED = 16  # images described, or looked up in the training set, to see how long one takes

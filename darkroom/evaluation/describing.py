@@ -5,14 +5,14 @@ from functools import cached_property
 
 import numpy as np
 
-from darkroom.evaluation.features import Features, Network, raw
 from darkroom.evaluation.keeping import Kept, code_of, key_of
 from darkroom.evaluation.neighbourhoods import Described
 from darkroom.evaluation.subjects import EvaluationError
 from darkroom.events import Event, Progressed
+from darkroom.features.features import Features, Network, raw
 from darkroom.images import Pixels
 
-CODE = ("evaluation/features.py", "evaluation/pretrained.py", "evaluation/inception.py")
+CODE = ("features",)
 TOGETHER = 256  # images kept in one file: to compare more of them describes only the new ones
 
 

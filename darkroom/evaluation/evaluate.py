@@ -15,7 +15,6 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_va
 from darkroom.evaluation.cost import Job, fitted, paced
 from darkroom.evaluation.describing import Describer
 from darkroom.evaluation.examining import Examined, Making, examined
-from darkroom.evaluation.features import Features
 from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.generating import Ask, Generate, drawn, told_names
 from darkroom.evaluation.keeping import Kept
@@ -26,6 +25,7 @@ from darkroom.evaluation.scoring import DescribedSets, by_label, course, scored
 from darkroom.evaluation.subjects import FEWEST, Subject, first, read_data, subjects_of
 from darkroom.evaluation.writing import history_of, write
 from darkroom.events import Event, Noted, Progressed, ScoreMeasured
+from darkroom.features.features import Features
 from darkroom.images import Pixels
 from darkroom.refs import ScoresRef, digest_of, replaced
 from darkroom.sampling import evaluations, generate

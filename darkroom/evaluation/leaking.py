@@ -12,9 +12,9 @@ from itertools import combinations
 import numpy as np
 
 from darkroom.augmentation import Augmentation, AugmentSection, Recipe
-from darkroom.evaluation.features import ShrunkPixels
 from darkroom.evaluation.figures import Estimate, Numbers
 from darkroom.evaluation.signs import MOST, ROUNDS, Sign
+from darkroom.features.features import ShrunkPixels
 from darkroom.images import Pixels
 from darkroom.randomness import HELD_OUT, generator_for
 

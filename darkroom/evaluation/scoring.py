@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.evaluation.features import Features
 from darkroom.evaluation.figures import Estimate, Figure, mean_of
 from darkroom.evaluation.metrics import Metric
 from darkroom.evaluation.neighbourhoods import Described, TwoSets
+from darkroom.features.features import Features
 from darkroom.randomness import HELD_OUT, generator_for
 
 FEWEST_OF_LABEL = 20  # images on each side below which a label gets no figures of its own

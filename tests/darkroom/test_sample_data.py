@@ -110,7 +110,8 @@ def test_curation_catches_all_that_was_planted_and_nothing_else(tmp_path: Path) 
             "image_size": 32,
             "background": (255, 255, 255),
             "filters": [{"kind": "sharpness", "least": 40.0}],
-            "duplicates": {"hash_distance": 10, "least_correlation": 0.9, "mirrored": False},
+            "duplicates": {"hash_distance": 10, "least_correlation": 0.85, "mirrored": False, "same_content": None},
+            "embedding": {"side": 64},
             "split": {"validation": 0.1, "test": 0.1},
         }
     )

@@ -33,7 +33,8 @@ def section_with(**changes: Any) -> CurateSection:
             {"kind": "sharpness", "least": 40.0},
             {"kind": "contrast", "least": 6.0},
         ],
-        "duplicates": {"hash_distance": 10, "least_correlation": 0.9, "mirrored": False},
+        "duplicates": {"hash_distance": 10, "least_correlation": 0.85, "mirrored": False, "same_content": None},
+        "embedding": {"side": 64},
         "split": {"validation": 0.15, "test": 0.15},
     }
     return CurateSection.model_validate(settings | changes)

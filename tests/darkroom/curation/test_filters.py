@@ -91,3 +91,10 @@ def test_a_threshold_may_be_a_share_of_the_images() -> None:
     ]
     with pytest.raises(ValueError, match="pattern"):
         filters.validate_python({"kind": "sharpness", "least": "5 per cent"})
+
+
+def test_what_one_filter_saw_of_an_image_is_not_taken_for_what_a_copy_shows() -> None:
+    image = photograph(1, 200, 160)
+    before = sharpness(image)
+    assert sharpness(image.filter(ImageFilter.GaussianBlur(4))) < before / 4
+    assert sharpness(image) == before

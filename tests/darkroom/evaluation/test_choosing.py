@@ -9,8 +9,8 @@ import pytest
 
 from darkroom.evaluation import choosing
 from darkroom.evaluation.choosing import Candidate, Search, choose, grid, identity, write_choice
-from darkroom.evaluation.features import ShrunkPixels
 from darkroom.events import Noted, Progressed
+from darkroom.features.features import ShrunkPixels
 from darkroom.networks.saved import Drawing
 from darkroom.samplers import Euler, Heun
 from tests.darkroom.evaluation.ideal import Ideal

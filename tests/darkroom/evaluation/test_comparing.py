@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from darkroom.evaluation.comparing import NotComparable, Terms, compare, kernel_contest, page_of
-from darkroom.evaluation.features import ShrunkPixels
 from darkroom.events import Event, Progressed
+from darkroom.features.features import ShrunkPixels
 from darkroom.images import Pixels
 from tests.darkroom.tiny import card, finished, painted, prepare
 

@@ -12,13 +12,13 @@ import yaml
 from darkroom.augmentation import AugmentSection, Recipe
 from darkroom.evaluation import signs
 from darkroom.evaluation.diagnosis import Diagnosis, Evidence, diagnose
-from darkroom.evaluation.features import ShrunkPixels
 from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.leaking import leaks
 from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.metrics import KernelDistance, Precision
 from darkroom.evaluation.neighbourhoods import TwoSets
 from darkroom.evaluation.signs import colour, loss_gaps, variety
+from darkroom.features.features import ShrunkPixels
 from darkroom.images import ImageSet, Pixels, read_split
 from darkroom.sampling import draw, noise_for
 from darkroom.training.train_base import train_base

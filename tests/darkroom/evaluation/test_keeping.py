@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from darkroom.evaluation import generating, keeping
 from darkroom.evaluation.describing import Describer
-from darkroom.evaluation.features import ShrunkPixels
 from darkroom.evaluation.keeping import Kept, code_of, key_of
 from darkroom.events import Event, Noted, followed
+from darkroom.features.features import ShrunkPixels
 
 FEATURES = ShrunkPixels(kind="pixels", side=4)
 

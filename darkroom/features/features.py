@@ -10,17 +10,18 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from darkroom.evaluation import pretrained
-from darkroom.evaluation.neighbourhoods import Described
-from darkroom.evaluation.pretrained import FeaturesUnavailable as FeaturesUnavailable  # those who describe catch it
+from darkroom.features import pretrained
+from darkroom.features.pretrained import FeaturesUnavailable as FeaturesUnavailable  # those who describe catch it
 from darkroom.images import Pixels
 from darkroom.refs import digest_of
 from darkroom.sections import Section
 
+Described = NDArray[np.float32]
 Network = Callable[[Tensor], Tensor]  # images [n, 3, h, w] from 0 to 255 -> raw features [n, d]
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 CLIPS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))

@@ -12,9 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from darkroom.evaluation import pretrained
-from darkroom.evaluation.features import Clip, Dinov2, FeaturesUnavailable, InceptionFeatures, raw
-from darkroom.evaluation.inception import Inception, resized
+from darkroom.features import pretrained
+from darkroom.features.features import Clip, Dinov2, FeaturesUnavailable, InceptionFeatures, raw
+from darkroom.features.inception import Inception, resized
 from darkroom.images import Pixels
 
 transformers: Any = pytest.importorskip("transformers")

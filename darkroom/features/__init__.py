@@ -1,0 +1,1 @@
+"""Features: what an image is described by, by networks that others trained, so that images can be compared."""
