@@ -1,14 +1,13 @@
 """The command choose: the library's search over a model of a workspace, and what becomes of its answer."""
 
 import argparse
-import json
+import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters import mlflow_registry, workspace
+from adapters import workspace
 from cli.judging import CURATED, model_named, opened
 from cli.run import say
 from cli.train import shown
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from darkroom.networks.saved import Drawing
 
 CHOICES = Path(".darkroom/choices")
+CHOSEN = Path("reports/choose")  # what the choice in params.yaml rests on
 AS_TRAINED = "as trained"
 SAMPLERS: tuple[dict[str, Any], ...] = (
     {"kind": "euler"},
@@ -64,10 +64,10 @@ def choose(given: argparse.Namespace) -> int:
     at = found / CHOICES / choosing.identity(facts)
     say(f"{len(search.candidates)} candidates, {given.minutes:g} minutes; measurements are kept in {at}")
     choice = shown(choosing.choose(search, _loader(folder, weights), at))
-    choosing.write_choice(choice, at)
+    choosing.write_choice(choice, digest_of(folder / "weights.safetensors"), at)
     _say(choice, at)
     taken = choice.quickest if given.quickest else choice.best
-    _keep(given, found, folder, taken, weights)
+    _keep(given, (found, folder, at), taken, weights)
     return 0
 
 
@@ -129,37 +129,32 @@ def _say(choice: "Choice", at: Path) -> None:
     say(f"curve       {at / 'curve.png'}")
 
 
-def _keep(given: argparse.Namespace, found: Path, folder: Path, taken: "Measured", weights: Weights) -> None:
+def _keep(given: argparse.Namespace, places: tuple[Path, Path, Path], taken: "Measured", weights: Weights) -> None:
+    """Where asked. `places`: the workspace, the model, what was measured."""
     from darkroom.networks.saved import read_card, save_model
     from darkroom.refs import replaced
 
+    found, folder, at = places
     card = read_card(folder).model_copy(update={"drawing": taken.candidate.drawing})
     if given.out is not None:
         with replaced(given.out) as fresh:
             save_model(fresh, dict(weights[taken.candidate.weights]()), card)
         say(f"model       {given.out}")
     if given.apply:
-        _apply(given, found, taken)
+        _apply(found, at, taken)
     elif given.out is None:
         say("nothing was changed; --apply keeps the choice, --out DIR writes a model folder that draws so")
 
 
-def _apply(given: argparse.Namespace, found: Path, taken: "Measured") -> None:
-    """Steps and guidance into params.yaml, where a change calls for no training; the whole drawing onto the version."""
-    drawing = taken.candidate.drawing
-    changed = workspace.change_params(found, {"evaluate": {"steps": drawing.steps, "guidance": drawing.guidance}})
-    say(f"params.yaml {', '.join(changed) or 'evaluate.steps and evaluate.guidance were so already'}")
-    settings = opened(given.workspace)[1]
-    if drawing.sampler != settings.train_base.drawing.sampler:
-        say("the sampler belongs to the model: --out DIR writes a folder that draws with it. For models to come set it as")
-        say(f"train_base.drawing.sampler: {json.dumps(drawing.sampler.model_dump(mode='json'))} (a change that trains again)")
-    with suppress(LookupError):
-        version = mlflow_registry.version_named(found, settings.register_.name, given.model)
-        kept = {
-            "weights": taken.candidate.weights,
-            "drawing": drawing.model_dump(mode="json"),
-            "kernel_distance": [round(number, 4) for number in taken.score],
-            "n": taken.n,
-        }
-        mlflow_registry.note(found, version, "drawing", json.dumps(kept))
-        say(f"kept with {version.name} version {version.number}, as its tag `drawing`")
+def _apply(found: Path, at: Path, taken: "Measured") -> None:
+    """The choice into params.yaml, where it calls for no training, and what it rests on to where the next version finds it."""
+    from darkroom.networks.saved import chosen_of
+    from darkroom.refs import replaced
+
+    drawing = chosen_of(taken.candidate.drawing).model_dump(mode="json")
+    changed = workspace.change_params(found, {"evaluate": {"drawing": drawing}})
+    say(f"params.yaml {', '.join(changed) or 'evaluate.drawing was so already'}")
+    with replaced(found / CHOSEN) as fresh:
+        for name in ("choice.json", "curve.png"):
+            shutil.copyfile(at / name, fresh / name)
+    say("`darkroom run` scores with it, and registers a version that draws so wherever it serves; nothing is trained again")

@@ -73,7 +73,7 @@ def _choose(words: Words) -> None:
     made.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
     made.add_argument("--quickest", action="store_true", help="take the quickest that cannot be told from the best")
     made.add_argument("--out", type=Path, metavar="DIR", help="write the model with the chosen drawing and weights here")
-    made.add_argument("--apply", action="store_true", help="keep the choice: in params.yaml, and with the version")
+    made.add_argument("--apply", action="store_true", help="draw so from now on: write it into params.yaml, for the next version")
     workspace_option(made)
 
     def act(given: argparse.Namespace) -> int:

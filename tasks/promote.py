@@ -15,7 +15,7 @@ from darkroom.evaluation.evaluate import KEPT, evaluate
 from darkroom.events import followed
 from darkroom.gates import Scores, Verdict, against, verdicts
 from darkroom.images import Pixels, contact_sheet
-from darkroom.networks.saved import read_card
+from darkroom.networks.saved import chosen_of, read_card
 from darkroom.sampling import generate
 from tasks.job import STEP, Done, Job, identities
 
@@ -130,13 +130,15 @@ def _samples(job: Job, version: Version) -> Pixels:
     card, section = read_card(folder), job.settings.evaluate
     names = card.focus or card.labels
     labels = sorted(card.labels.index(names[index % len(names)]) for index in range(DRAWN))
-    drawing = card.drawing
-    return np.asarray(followed(generate(folder, labels, DRAWN, section.seed, drawing.steps, drawing.guidance, section.batch)))
+    return np.asarray(followed(generate(folder, labels, DRAWN, section.seed, card.drawing, section.batch)))
 
 
 def _scores_on_this_data(job: Job, version: Version) -> Scores:
-    """A version's scores on this data: its tags' where data, settings and code were these; else measured anew, and kept."""
-    settings, code = job.settings.evaluate.model_dump_json(), workspace.code_digest("evaluate")
+    """A version's scores on this data, drawn as it draws: its tags' where data, settings and code were these; else measured
+    anew, and kept."""
+    folder = mlflow_registry.model_folder(job.workspace, version)
+    section = job.settings.evaluate.model_copy(update={"drawing": chosen_of(read_card(folder).drawing)})
+    settings, code = section.model_dump_json(), workspace.code_digest("evaluate")
     registered = mlflow_registry.report_folder(job.workspace, version) / "params.yaml"
     data = identities(job)["data.md5"]
     same = version.tags.get("data.md5") == data and version.tags.get("evaluated_by") == code
@@ -147,9 +149,8 @@ def _scores_on_this_data(job: Job, version: Version) -> Scores:
         prefect_runs.say(
             f"scoring version {version.number} again: it was scored on other data, with other settings or by other code"
         )
-        folder = mlflow_registry.model_folder(job.workspace, version)
         data_set, keep = job.workspace / "data/curated", job.workspace / KEPT
-        followed(evaluate(job.settings.evaluate, data_set, {"version": folder}, kept, keep=keep))
+        followed(evaluate(section, data_set, {"version": folder}, kept, keep=keep))
         (kept / "settings.json").write_text(settings, encoding="utf-8")
     fresh: Scores = json.loads((kept / "scores.json").read_text(encoding="utf-8"))["version"]
     return {**{name: one for name, one in version.scores.items() if name == "held_out_loss"}, **fresh}

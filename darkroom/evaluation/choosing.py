@@ -26,7 +26,7 @@ from darkroom.images import ImageSet
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard
 from darkroom.randomness import HELD_OUT, generator_for
-from darkroom.sampling import draw, evaluations, labels_for, noise_for
+from darkroom.sampling import draw, evaluations, in_words, labels_for, noise_for
 
 FIRST = 64  # images of every candidate
 LEAST = 3  # candidates that are never dropped
@@ -52,8 +52,7 @@ class Candidate:
     @property
     def words(self) -> str:
         """In a few words."""
-        order = f" {self.drawing.sampler.order}" if hasattr(self.drawing.sampler, "order") else ""
-        drawn = f"{self.drawing.sampler.kind}{order}, {self.drawing.steps} steps, guidance {self.drawing.guidance:g}"
+        drawn = in_words(self.drawing)
         return drawn if self.weights == "as trained" else f"{self.weights}, {drawn}"
 
 
@@ -255,8 +254,8 @@ def identity(facts: Mapping[str, Any]) -> str:
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_choice(choice: Choice, folder: Path) -> None:
-    """choice.json with all that was measured, and curve.png: speed against quality."""
+def write_choice(choice: Choice, weights_digest: str, folder: Path) -> None:
+    """choice.json with all that was measured of the model with these weights, and curve.png: speed against quality."""
     told = [
         {
             "drawing": one.candidate.drawing.model_dump(mode="json"),
@@ -270,7 +269,12 @@ def write_choice(choice: Choice, folder: Path) -> None:
         }
         for one in choice.measured
     ]
-    content = {"best": choice.best.candidate.words, "quickest_level": choice.quickest.candidate.words, "measured": told}
+    content = {
+        "weights_digest": weights_digest,
+        "best": choice.best.candidate.words,
+        "quickest_level": choice.quickest.candidate.words,
+        "measured": told,
+    }
     (folder / "choice.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     _plot(choice, folder / "curve.png")
 

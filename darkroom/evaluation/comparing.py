@@ -120,8 +120,7 @@ def compare(first: Path, second: Path, data: Path, terms: Terms, draw: Generate 
     told = _labels(cards[0], names, terms.seed, n)
     for folder, card in zip((first, second), cards, strict=True):
         wanted = [card.labels.index(name) for name in told]
-        drawing = card.drawing
-        made.append((yield from draw(folder, wanted, n, terms.seed, drawing.steps, drawing.guidance, terms.batch)))
+        made.append((yield from draw(folder, wanted, n, terms.seed, card.drawing, terms.batch)))
     order = generator_for(terms.seed, HELD_OUT, _REFERENCE).permutation(len(real))[:n]
     described = []
     for pixels, what in ((np.asarray(real.pixels[order]), "training images"), *((one, "generated images") for one in made)):

@@ -18,6 +18,8 @@ from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.scoring import COURSE_ROUNDS, SHARES
 from darkroom.evaluation.subjects import FEWEST, Data, Subject, first
 from darkroom.events import Event, Noted, Progressed, followed
+from darkroom.networks.saved import Drawing
+from darkroom.sampling import evaluations
 from darkroom.stage import duration
 
 TRIED = 16  # images described, or looked up in the training set, to see how long one takes
@@ -101,16 +103,17 @@ def _looking(job: Job) -> tuple[float, float]:
 
 
 def _tried(job: Job, subject: Subject) -> tuple[float, float]:
-    """Seconds to load a model, and to draw an image of a full batch: each step asks the network alike, so a few of them do."""
+    """Seconds to load a model, and to draw an image of a full batch: the network is asked alike at each step, so a few do."""
     ask, batch = job.ask, min(job.ask.batch, job.ask.count)
-    steps = min(TRIED_STEPS, ask.steps)
+    whole = ask.drawing.of(subject.card.drawing)
+    once, few = (whole.model_copy(update={"steps": steps}) for steps in (1, min(TRIED_STEPS, whole.steps)))
 
-    def act(count: int, steps: int) -> float:
-        return _seconds(lambda: followed(job.draw(subject.folder, None, count, ask.seeds[0], steps, ask.guidance, ask.batch)))
+    def act(count: int, drawing: Drawing) -> float:
+        return _seconds(lambda: followed(job.draw(subject.folder, None, count, ask.seeds[0], drawing, ask.batch)))
 
-    loading = act(1, 1)
-    some = max(act(batch, steps) - loading, 1e-6)
-    return loading, some / batch * ask.steps / steps
+    loading = act(1, once)
+    some = max(act(batch, few) - loading, 1e-6)
+    return loading, some / batch * evaluations(whole) / evaluations(few)
 
 
 def _seconds(act: Callable[[], object]) -> float:

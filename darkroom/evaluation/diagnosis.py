@@ -137,8 +137,7 @@ def _collapsed(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
     variety = evidence.variety
     if variety is None or variety.high >= LEAST_VARIETY:
         return
-    guidance = next((name for name in ("evaluate.drawing.guidance", "evaluate.guidance") if known.at(name) is not None), "")
-    changes = known.changes(**{guidance.replace(".", "__"): 1.0}) if guidance and known.at(guidance) > 1 else ()
+    changes = known.changes(evaluate__drawing__guidance=1.0) if (known.at("evaluate.drawing.guidance") or 1) > 1 else ()
     yield Finding(
         "collapsed",
         f"the generated images are as varied as {_percent(variety.value)} ({_percent(variety.low)} to "

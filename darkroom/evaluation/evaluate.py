@@ -27,8 +27,9 @@ from darkroom.evaluation.subjects import FEWEST, Subject, first, read_data, subj
 from darkroom.evaluation.writing import history_of, write
 from darkroom.events import Event, Noted, Progressed, ScoreMeasured
 from darkroom.images import Pixels
+from darkroom.networks.saved import ChosenDrawing
 from darkroom.refs import ScoresRef, digest_of, replaced
-from darkroom.sampling import evaluations, generate
+from darkroom.sampling import evaluations, generate, in_words
 from darkroom.sections import Section
 
 KEPT = Path(".darkroom/features")  # in a workspace: drawn images and features, which stages' outputs do not hold
@@ -38,8 +39,7 @@ class EvaluateSection(Section):
     """Settings of the step `evaluate`."""
 
     images: Annotated[int, Field(ge=FEWEST, description="how many images each model generates with each seed")]
-    steps: Annotated[PositiveInt, Field(description="steps of the sampler")]
-    guidance: Annotated[float, Field(ge=0, description="strength of guidance; 1 is none")]
+    drawing: Annotated[ChosenDrawing, Field(description="how images are drawn: scored so, and the registered version draws so")]
     seed: NonNegativeInt
     seeds: Annotated[int, Field(ge=1, le=100, description="how many seeds, from `seed` on; scores are means over them")]
     minutes: Annotated[PositiveFloat, Field(description="most that an evaluation may take: fewer images are drawn to keep it")]
@@ -70,7 +70,7 @@ class EvaluateSection(Section):
     def ask(self) -> Ask:
         """How images are drawn."""
         seeds = tuple(range(self.seed, self.seed + self.seeds))
-        return Ask(self.images, seeds, self.steps, self.guidance, self.batch)
+        return Ask(self.images, seeds, self.drawing, self.batch)
 
 
 @dataclass(frozen=True)
@@ -206,12 +206,12 @@ def _described(job: Job, subject: Subject, made: list[Pixels]) -> Generator[Even
 def _facts(section: EvaluateSection, job: Job, looked: Looked, reason: str) -> list[tuple[str, str]]:
     """How it was measured."""
     ask, card = job.ask, looked.subject.card
-    drawing = card.drawing.model_copy(update={"steps": ask.steps, "guidance": ask.guidance})
+    drawing = ask.drawing.of(card.drawing)
     seeds = f"{ask.seeds[0]}" if len(ask.seeds) == 1 else f"{ask.seeds[0]} to {ask.seeds[-1]}"
     reference = ", ".join(card.focus) or "all labels"
     facts = [
         ("generated", f"{ask.count:,} images" + (f" with each of {len(ask.seeds)} seeds" if len(ask.seeds) > 1 else "")),
-        ("sampler", f"{card.drawing.sampler.kind}, {ask.steps} steps, guidance {ask.guidance:g}"),
+        ("drawn by", in_words(drawing)),
         ("asked of the network", f"{evaluations(drawing)} times an image"),
         ("seed", seeds),
         ("reference", f"{looked.sets.n:,} of {len(looked.subject.reference):,} training images ({reference})"),

@@ -107,8 +107,9 @@ def test_it_ends_with_its_time_and_goes_on_from_there_without_drawing_again(tmp_
 def test_what_was_found_is_written_and_drawn(tmp_path: Path) -> None:
     candidates = grid(drawing(), ["as trained"], [EULER], [2, 4], [1.0])
     _, found = finished(choose(search(candidates, most=16), loaded(as_trained=Ideal(REAL.pixels)), tmp_path))
-    write_choice(found, tmp_path)
+    write_choice(found, "abc", tmp_path)
     told = json.loads((tmp_path / "choice.json").read_text())
+    assert told["weights_digest"] == "abc"
     assert told["best"] == found.best.candidate.words
     assert Drawing.model_validate(told["measured"][0]["drawing"]) == found.measured[0].candidate.drawing
     assert (tmp_path / "curve.png").stat().st_size > 5000

@@ -11,6 +11,7 @@ from darkroom.evaluation.comparing import NotComparable, Terms, compare, kernel_
 from darkroom.evaluation.features import ShrunkPixels
 from darkroom.events import Event, Progressed
 from darkroom.images import Pixels
+from darkroom.networks.saved import Drawing
 from tests.darkroom.tiny import card, finished, painted, prepare
 
 TERMS = Terms(ShrunkPixels(kind="pixels", side=4), 20, 0, 16, 300)
@@ -29,7 +30,7 @@ class Painter:
         self.faults, self.asked = faults, dict[str, Sequence[int] | None]()
 
     def __call__(
-        self, model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, steps: int, guidance: float, batch: int
+        self, model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, drawing: Drawing, batch: int
     ) -> Generator[Event, None, Pixels]:
         self.asked[model_folder.name] = labels
         yield Progressed("drawing", count, count)

@@ -39,7 +39,7 @@ def test_what_is_kept_costs_nothing(place: Path) -> None:
     keep = place / "keep"
     painter = good()
     followed(_step(place, painter, keep), lambda event: None)
-    drawn_first = [call for call in painter.calls if call[2:5] == (24, 5, 3)]
+    drawn_first = [call for call in painter.calls if call[2:4] == (24, 5) and call[4].steps == 3]
     assert len(drawn_first) == 2
     again = good()
     job = job_of(place, again, keep)

@@ -26,9 +26,11 @@ from tests.darkroom.tiny import card, finished, prepare, stirred
 def test_scores_are_written_told_and_referred_to(place: Path) -> None:
     painter = good()
     events, ref = run(place, painter)
-    assert [call for call in painter.calls if call[2:5] == (24, 5, 3)] == [
-        ("base", None, 24, 5, 3, 1.0, 10),
-        ("tuned", None, 24, 5, 3, 1.0, 10),
+    drawing = section().drawing.of(card().drawing)
+    assert drawing.sampler != card().drawing.sampler and drawing.schedule == card().drawing.schedule
+    assert [call for call in painter.calls if call[4].steps == 3] == [
+        ("base", None, 24, 5, drawing, 10),
+        ("tuned", None, 24, 5, drawing, 10),
     ]
     written = {file.name for file in (place / "out").iterdir()}
     sheets = {f"{sheet}_{name}.png" for sheet in ("samples", "neighbours") for name in ("base", "tuned")}
