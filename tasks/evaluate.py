@@ -5,8 +5,8 @@ import json
 from prefect import task
 
 from adapters import prefect_runs
-from darkroom.evaluation import evaluate as evaluation
-from darkroom.evaluation.examining import Making, told
+from darkroom.evaluation.evaluate import evaluate_workspace
+from darkroom.evaluation.examining import told
 from tasks.job import STEP, Done, Job, brought_up_to_date
 
 
@@ -15,23 +15,11 @@ def evaluate(job: Job) -> Done:
     """Generate, describe, score: reports/evaluate."""
     at = job.workspace
     report = at / "reports/evaluate"
-    models = {"base": at / "models/base", "tuned": at / "models/tuned"}
+    settings = job.settings.model_dump(mode="json", by_alias=True)
     done = brought_up_to_date(
         job,
         "evaluate",
-        lambda: evaluation.evaluate(
-            job.settings.evaluate,
-            at / "data/curated",
-            models,
-            report,
-            keep=at / evaluation.KEPT,
-            histories={"base": at / "reports/train_base/loss.csv", "tuned": at / "reports/finetune/loss.csv"},
-            making=Making(
-                at / "data/augmented",
-                job.settings.model_dump(mode="json", by_alias=True),
-                {"base": "train_base", "tuned": "finetune"},
-            ),
-        ),
+        lambda: evaluate_workspace(job.settings.evaluate, at, settings),
         files={"evaluation": report},
         data=at / "data/curated",
     )

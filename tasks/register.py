@@ -9,7 +9,8 @@ from prefect import task
 
 from adapters import mlflow_registry, mlflow_run, prefect_runs, workspace
 from adapters.model_card import model_card
-from darkroom.networks.saved import Drawing, copy_drawn, read_card
+from darkroom.networks.saved import copy_drawn, read_card
+from darkroom.networks.weights import with_weights
 from darkroom.refs import digest_of
 from tasks.job import STEP, Done, Job, identities, run_id_of
 
@@ -18,11 +19,12 @@ from tasks.job import STEP, Done, Job, identities, run_id_of
 def register(job: Job) -> Done:
     """Make the tuned model a version of the registered model, alias `challenger`; not again for the same weights and scores."""
     started = time.perf_counter()
-    at, name = job.workspace, job.settings.register_.name
+    at, name, section = job.workspace, job.settings.register_.name, job.settings.evaluate
     made_of = {
         "weights.sha256": digest_of(at / "models/tuned"),
         "scores.sha256": digest_of(at / "reports/evaluate/scores.json"),
-        "drawing": job.settings.evaluate.drawing.model_dump_json(),
+        "drawing": section.drawing.model_dump_json(),
+        "weights": section.weights.model_dump_json(),
     }
     version = mlflow_registry.version_with(at, name, made_of)
     how, why = "unchanged", "these weights with these scores are registered already"
@@ -30,16 +32,18 @@ def register(job: Job) -> Done:
         how, why = "computed", "new weights or scores"
         subject = mlflow_run.Subject(at, "register", job.lifecycle, {"name": name}, identities(job), at / "data/curated")
         with mlflow_run.run_of(subject), TemporaryDirectory(dir=at / ".darkroom") as scratch:
-            model = Path(scratch)
-            copy_drawn(at / "models/tuned", _drawing(job), model)
-            version = mlflow_registry.register(at, name, _candidate(job, model, made_of))
+            version = mlflow_registry.register(at, name, _candidate(job, _model(job, Path(scratch)), made_of))
     prefect_runs.say(f"{name} version {version.number}: {why}")
     return Done("register", how, why, time.perf_counter() - started, {"name": name, "version": version.number})
 
 
-def _drawing(job: Job) -> Drawing:
-    """As the scores were drawn: the version draws so wherever it serves."""
-    return job.settings.evaluate.drawing.of(read_card(job.workspace / "models/tuned").drawing)
+def _model(job: Job, scratch: Path) -> Path:
+    """The tuned model as it was scored, in a folder in `scratch`: the version draws so, and with these weights, wherever it
+    serves."""
+    section, made = job.settings.evaluate, scratch / "model"
+    with with_weights(job.workspace / "models/tuned", section.weights, scratch) as tuned:
+        copy_drawn(tuned, section.drawing.of(read_card(tuned).drawing), made)
+    return made
 
 
 def _choice(job: Job) -> dict[str, Path]:

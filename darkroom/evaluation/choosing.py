@@ -25,6 +25,7 @@ from darkroom.events import Event, Noted, Progressed
 from darkroom.images import ImageSet
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard
+from darkroom.networks.weights import AsTrained, Average
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.sampling import draw, evaluations, in_words, labels_for, noise_for
 
@@ -33,27 +34,27 @@ LEAST = 3  # candidates that are never dropped
 BATCH = 64
 _REFERENCE, _RESAMPLING = 40, 41  # positions in the stream of random numbers
 
-Loaded = Callable[[str], tuple[Denoiser, ModelCard]]  # weights by their name
+Loaded = Callable[[AsTrained | Average], tuple[Denoiser, ModelCard]]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Weights, by name, and how images are drawn from them."""
+    """Which weights of the model, and how images are drawn from them."""
 
-    weights: str
+    weights: AsTrained | Average
     drawing: Drawing
 
     @property
     def key(self) -> str:
         """What it is told apart by."""
-        facts = json.dumps([self.weights, self.drawing.model_dump(mode="json")], sort_keys=True)
+        facts = json.dumps([self.weights.words, self.drawing.model_dump(mode="json")], sort_keys=True)
         return sha256(facts.encode()).hexdigest()[:16]
 
     @property
     def words(self) -> str:
         """In a few words."""
         drawn = in_words(self.drawing)
-        return drawn if self.weights == "as trained" else f"{self.weights}, {drawn}"
+        return drawn if isinstance(self.weights, AsTrained) else f"{self.weights.words}, {drawn}"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,11 @@ class Search:
 
 
 def grid(
-    drawing: Drawing, weights: Sequence[str], samplers: Sequence[Any], steps: Sequence[int], scales: Sequence[float]
+    drawing: Drawing,
+    weights: Sequence[AsTrained | Average],
+    samplers: Sequence[Any],
+    steps: Sequence[int],
+    scales: Sequence[float],
 ) -> Iterator[Candidate]:
     """Every combination, the present drawing first; the schedule of noise levels stays."""
     yield Candidate(weights[0], drawing)
@@ -259,7 +264,7 @@ def write_choice(choice: Choice, weights_digest: str, folder: Path) -> None:
     told = [
         {
             "drawing": one.candidate.drawing.model_dump(mode="json"),
-            "weights": one.candidate.weights,
+            "weights": one.candidate.weights.model_dump(mode="json"),
             "n": one.n,
             "kernel_distance": one.score._asdict(),
             "images_per_second": round(one.images_per_second, 3),

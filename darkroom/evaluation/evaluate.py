@@ -7,7 +7,7 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
@@ -28,6 +28,7 @@ from darkroom.evaluation.writing import history_of, write
 from darkroom.events import Event, Noted, Progressed, ScoreMeasured
 from darkroom.images import Pixels
 from darkroom.networks.saved import ChosenDrawing
+from darkroom.networks.weights import Weights, with_weights
 from darkroom.refs import ScoresRef, digest_of, replaced
 from darkroom.sampling import evaluations, generate, in_words
 from darkroom.sections import Section
@@ -40,6 +41,7 @@ class EvaluateSection(Section):
 
     images: Annotated[int, Field(ge=FEWEST, description="how many images each model generates with each seed")]
     drawing: Annotated[ChosenDrawing, Field(description="how images are drawn: scored so, and the registered version draws so")]
+    weights: Annotated[Weights, Field(description="of the tuned model: scored with them, and registered with them")]
     seed: NonNegativeInt
     seeds: Annotated[int, Field(ge=1, le=100, description="how many seeds, from `seed` on; scores are means over them")]
     minutes: Annotated[PositiveFloat, Field(description="most that an evaluation may take: fewer images are drawn to keep it")]
@@ -118,6 +120,26 @@ def evaluate(
         write(folder, pages, section.features.name)
     scores = out / "scores.json"
     return ScoresRef(str(scores), digest_of(scores), sum(len(page.figures) for page in pages))
+
+
+def evaluate_workspace(section: EvaluateSection, at: Path, settings: Mapping[str, Any]) -> Generator[Event, None, ScoresRef]:
+    """Evaluate and examine both models of the workspace `at`, the tuned one with the weights chosen, into reports/evaluate.
+
+    `settings`, all of params.yaml, name old values in remedies. Raises as `evaluate`, and FileNotFoundError for weights that
+    were not kept.
+    """
+    with with_weights(at / "models/tuned", section.weights, at / KEPT.parent) as tuned:
+        return (
+            yield from evaluate(
+                section,
+                at / "data/curated",
+                {"base": at / "models/base", "tuned": tuned},
+                at / "reports/evaluate",
+                keep=at / KEPT,
+                histories={"base": at / "reports/train_base/loss.csv", "tuned": at / "reports/finetune/loss.csv"},
+                making=Making(at / "data/augmented", settings, {"base": "train_base", "tuned": "finetune"}),
+            )
+        )
 
 
 def _looks(section: EvaluateSection, job: Job, mirrored: bool) -> Generator[Event, None, list[Looked]]:

@@ -13,6 +13,7 @@ from darkroom.augmentation import read_recipe
 from darkroom.events import Event, Noted
 from darkroom.images import ImageSet, contact_sheet
 from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.profiles import FOLDER as AVERAGES
 from darkroom.networks.saved import ModelCard, device_named, save_model
 from darkroom.refs import WeightsRef, digest_of, replaced
 from darkroom.sampling import draw, noise_for
@@ -21,7 +22,6 @@ from darkroom.training.course import Conduct, Course, Materials, Sheet
 from darkroom.training.course_folders import entered
 from darkroom.training.loop import train
 from darkroom.training.parallel import leads, wait_for_all
-from darkroom.training.profiles import FOLDER as AVERAGES
 from darkroom.training.report import film_strip, write_report
 
 SHEET = 24  # images on a sample sheet

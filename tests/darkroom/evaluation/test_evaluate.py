@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from darkroom.evaluation.evaluate import evaluate
+from darkroom.evaluation.evaluate import evaluate, evaluate_workspace
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.evaluation.subjects import EvaluationError
 from darkroom.events import Noted, Progressed, ScoreMeasured
@@ -19,8 +20,9 @@ from darkroom.images import ImageSet, write_split
 from darkroom.networks.saved import build, save_model
 from darkroom.refs import ScoresRef, digest_of
 from darkroom.sections import SettingsError
+from darkroom.training.train_base import train_base
 from tests.darkroom.evaluation.rig import NAMES, Painter, good, painted, run, section, write_card
-from tests.darkroom.tiny import card, finished, prepare, stirred
+from tests.darkroom.tiny import base_section, card, finished, prepare, stirred
 
 
 def test_scores_are_written_told_and_referred_to(place: Path) -> None:
@@ -238,6 +240,30 @@ def test_evaluation_does_not_touch_anyone_s_random_stream(tmp_path: Path) -> Non
     assert torch.equal(torch.get_rng_state(), streams[0])
     np.testing.assert_array_equal(np.random.get_state()[1], streams[1])
     assert random.getstate() == streams[2]
+
+
+def test_the_tuned_model_is_scored_with_the_weights_chosen(tmp_path: Path) -> None:
+    """Another average than training kept: other images of the tuned model, the same of the base, and no copy left behind."""
+    places = prepare(tmp_path / "made")
+    averaging = {"halflife_images": 16, "rampup": 0.5, "snapshots": 3}
+    finished(train_base(base_section(averaging=averaging), places))
+    workspace = tmp_path / "workspace"
+    for folder, name in ((places.out, "models/base"), (places.out, "models/tuned"), (places.data, "data/curated")):
+        shutil.copytree(folder, workspace / name)
+    shutil.copytree(places.augmented, workspace / "data/augmented")
+
+    def scores(weights: dict[str, Any]) -> dict[str, Any]:
+        small = section(images=8, metrics=[{"kind": "kernel_distance"}], weights=weights)
+        finished(evaluate_workspace(small, workspace, {}))
+        return json.loads((workspace / "reports/evaluate/scores.json").read_text())
+
+    trained = scores({"kind": "as_trained"})
+    other = scores({"kind": "average", "width": 0.2, "images_seen": 0})
+    assert trained["base"]["kernel_distance"]["value"] == other["base"]["kernel_distance"]["value"]
+    assert trained["tuned"]["kernel_distance"]["value"] != other["tuned"]["kernel_distance"]["value"]
+    assert {path.name for path in (workspace / ".darkroom").iterdir()} == {"features"}
+    with pytest.raises(FileNotFoundError, match="no snapshot at 7 images seen"):
+        scores({"kind": "average", "width": 0.2, "images_seen": 7})
 
 
 def test_cmmd_asks_for_clip() -> None:
