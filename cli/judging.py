@@ -57,35 +57,32 @@ def diagnose(given: argparse.Namespace) -> int:
 
 def compare(given: argparse.Namespace) -> int:
     """Draw from both, score both, say who is better and how sure that is."""
-    from darkroom.evaluation.comparing import SURE, Terms, page_of
+    from darkroom.evaluation.comparing import SURE, Terms, as_served, page_of, readings
     from darkroom.evaluation.comparing import compare as compared
 
     found, settings = opened(given.workspace)
-    folders = [model_named(found, settings.register_.name, one) for one in (given.first, given.second)]
+    names = (given.first, given.second)
+    first, second = (as_served(name, model_named(found, settings.register_.name, name)) for name in names)
     section = settings.evaluate
     terms = Terms(section.features, given.images, given.seed, section.batch, section.bootstrap)
-    result = shown(compared(folders[0], folders[1], found / CURATED, terms))
+    result = shown(compared(first, second, found / CURATED, terms))
     say(f"{result.n} images of each from the same noise (seed {given.seed}), against {result.reference} training images")
     say(f"labels: {', '.join(result.labels)}")
     heads = f"{'score':<18}{given.first[-14:]:>15}{given.second[-14:]:>15}   {'difference (95 % interval)':<34}"
     say(f"{heads}P({given.first[-14:]} is better)")
-    for one in result.contests:
+    for one, words in zip(result.contests, readings(result, names), strict=True):
         apart = f"{one.difference.value:+.4g} ({one.difference.low:+.4g} to {one.difference.high:+.4g})"
         figures = f"{one.metric:<18}{one.first:>15.4g}{one.second:>15.4g}   {apart:<34}{one.first_better:.3f}"
-        say(f"{figures}  {_winner(given, one.winner)}")
+        say(f"{figures}  {words}")
     say(f"({given.first} less {given.second}; a difference is called one from a probability of {SURE:g} on)")
     out = given.out or found / COMPARED
     out.mkdir(parents=True, exist_ok=True)
     scale = max(1, 96 // result.made[0].shape[1])
     result.sheet(PAIRS, scale).save(out / "pairs.png")
-    (out / "compare.html").write_text(page_of(result, (given.first, given.second), scale), encoding="utf-8")
+    (out / "compare.html").write_text(page_of(result, names, scale), encoding="utf-8")
     say(f"page        {out / 'compare.html'}")
     say(f"pairs       {out / 'pairs.png'} (left: {given.first}, right: {given.second})")
     return 0
-
-
-def _winner(given: argparse.Namespace, winner: str) -> str:
-    return {"first": f"{given.first} is better", "second": f"{given.second} is better"}.get(winner, "no difference seen")
 
 
 def trace(given: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from adapters.model_card import model_card
 from darkroom.networks.saved import copy_drawn, read_card
 from darkroom.networks.weights import with_weights
 from darkroom.refs import digest_of
+from tasks.beside import page_beside
 from tasks.job import STEP, Done, Job, identities, run_id_of
 
 
@@ -72,6 +73,7 @@ def _candidate(job: Job, model: Path, made_of: dict[str, str]) -> mlflow_registr
         "trained_in": run_id_of(job, "finetune") or "",
     }
     files = {part: at / "reports/evaluate" / part for part in ("scores.json", "report.html", "samples_tuned.png")}
+    files["report.html"] = page_beside(job) or files["report.html"]
     return mlflow_registry.Candidate(
         model=model,
         labels=card.focus or card.labels,

@@ -101,7 +101,14 @@ def page(title: str, lead: str, parts: Sequence[Part]) -> str:
     )
 
 
-def _part(part: Part, at: int) -> str:
+def with_part(whole: str, part: Part) -> str:
+    """A page, as `page` made it, with one part more before all others."""
+    top, nav, rest = whole.partition("</nav>\n")
+    opening, _, links = top.rpartition("<nav>")
+    return f"{opening}<nav><a href='#part-more'>{escape(part.title)}</a>{links}{nav}{_part(part, 'more')}{rest}"
+
+
+def _part(part: Part, at: int | str) -> str:
     note = f" <small>{escape(part.note)}</small>" if part.note else ""
     blocks = "".join(_block(block) for block in part.blocks)
     return f"<section id='part-{at}'><h2>{escape(part.title)}{note}</h2>\n{blocks}</section>\n"

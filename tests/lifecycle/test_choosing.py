@@ -37,6 +37,8 @@ def test_a_choice_is_stored_with_the_next_version_and_used(lived: Path, tmp_path
     assert digest_of(folder / "weights.safetensors") == digest_of(lived / "models/tuned/weights.safetensors")
     files = {path.name for path in mlflow_registry.report_folder(lived, champion).iterdir()}
     assert {"choice.json", "curve.png"} <= files
+    page = (mlflow_registry.report_folder(lived, champion) / "report.html").read_text(encoding="utf-8")
+    assert "<h2>tuned beside champion 1</h2>" in page and "P(tuned is better)" in page
     done = darkroom("generate", "--count", 1, "--out", tmp_path / "drawn", cwd=lived)
     assert done.returncode == 0, done.stderr
     drawing = read_provenance(tmp_path / "drawn/seed0-000000.png").made.drawing
