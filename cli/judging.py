@@ -2,13 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from adapters import lineage, mlflow_registry, workspace
+from adapters import dvc_data, lineage, mlflow_registry, workspace
 from cli.run import say
 from cli.train import shown
 
@@ -86,7 +87,7 @@ def compare(given: argparse.Namespace) -> int:
 
 
 def trace(given: argparse.Namespace) -> int:
-    """Name the training images near an image, and where they went."""
+    """Say what made an image, where it says so; name the training images near it, and where they went."""
     from darkroom.evaluation.tracing import read_square
     from darkroom.evaluation.tracing import trace as traced
     from darkroom.images import read_split
@@ -98,13 +99,18 @@ def trace(given: argparse.Namespace) -> int:
     rows = {row["path"]: row for row in lineage.rows_of(found / CURATED / "manifest.parquet")}
     verdict = "looks like a copy of the first" if result.suspect else "no nearer to the training images than real images are"
     say(f"{given.image}: {verdict}")
-    for one in result.near:
-        row = rows.get(one.path, {})
+    say(f"  made by {_made_by(given.image)}")
+    say(
+        f"  looked for among {len(train):,} training images; data version {dvc_data.md5(found, 'data/curated') or 'not recorded'}"
+    )
+    near = [rows.get(one.path, {}) for one in result.near]
+    uses = lineage.uses(found, settings.register_.name, [row["sha256"] for row in near if "sha256" in row])
+    for one, row in zip(result.near, near, strict=True):
         how = ", mirrored" if one.mirrored else ""
         say(f"  {one.path} ({one.label or 'no label'}){how}")
         say(f"    distance {one.distance:.3g}, nearer than {one.nearer_than:.1%} of {result.held_out} held-out images are to any")
         say(f"    sha256 {row.get('sha256', 'not known')}")
-        say(f"    trained on by {_versions(found, settings.register_.name, row.get('sha256', ''))}")
+        say(f"    trained on by {_versions(settings.register_.name, uses.get(row.get('sha256', ''), []))}")
     if given.out is not None:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         result.picture().save(given.out)
@@ -112,10 +118,23 @@ def trace(given: argparse.Namespace) -> int:
     return 0
 
 
-def _versions(found: Path, name: str, sha256: str) -> str:
-    used = [use for use in lineage.uses(found, name, sha256) if use.trained] if sha256 else []
+def _made_by(image: Path) -> str:
+    """What an image says of itself."""
+    from darkroom.provenance import ProvenanceError, read_provenance
+
+    try:
+        found = read_provenance(image)
+    except ProvenanceError:
+        return "nobody it names: nothing in it says what made it"
+    made, sign = found.made, {None: "not signed", True: f"signed by {found.signer}", False: "CHANGED since it was signed"}
+    model = f"{made.model} version {made.version}" if made.version else made.model
+    told = f"{made.label or 'no label'}, seed {made.seed}, image {made.index}"
+    return f"{model} ({told}; weights {made.weights_digest[:12]}, data {made.data_digest[:12]}; {sign[found.whole]})"
+
+
+def _versions(name: str, used: Sequence[lineage.Use]) -> str:
     told = []
-    for use in used:
+    for use in (one for one in used if one.trained):
         aliases = "".join(f" @{alias}" for alias in use.version.aliases)
         told.append(f"{name} {use.version.number}{aliases} (data version {use.version.tags.get('data.md5', '') or 'not known'})")
     return "; ".join(told) or f"no version of {name} that is registered"

@@ -88,7 +88,7 @@ def _trace(words: Words) -> None:
     made = word(
         words,
         "trace",
-        "which training images an image is nearest to, their files, and the versions trained on them",
+        "what made an image, the training images it is nearest to, their files, and the versions trained on them",
         "darkroom trace drawn.png --out beside.png",
     )
     made.add_argument("image", type=Path, metavar="IMAGE")

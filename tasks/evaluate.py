@@ -51,7 +51,7 @@ def _page(scores: dict[str, dict[str, dict[str, float]]]) -> str:
             for name, one in figures.items()
         ]
     whole = (
-        "\nThe whole report: `reports/evaluate/report.html` (with the champion: `reports/champion/report.html`), also in the MLflow "
-        "run of this step."
+        "\nThe whole report: `reports/evaluate/report.html` (with the champion: `reports/champion/report.html`), also in the "
+        "MLflow run of this step."
     )
     return "\n".join([*rows, whole])

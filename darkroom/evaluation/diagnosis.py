@@ -28,6 +28,7 @@ class Evidence:
 
     figures: Mapping[str, Figure]  # kernel_distance and precision are read
     copies: Memorisation
+    in_features: Memorisation | None = None
     variety: Estimate | None = None
     colour: Mapping[str, Sign] = field(default_factory=dict)
     leaks: Mapping[str, Sign] = field(default_factory=dict)
@@ -121,13 +122,17 @@ class _Settings:
 
 
 def _memorising(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
-    copies = evidence.copies
-    if not _above(copies.copied, copies.copied_held_out):
+    places = {"in pixels": evidence.copies} | ({"in features": evidence.in_features} if evidence.in_features else {})
+    found = {place: it for place, it in places.items() if _above(it.copied, it.copied_held_out)}
+    if not found:
         return
     yield Finding(
         "memorising",
-        f"{_counted(copies.copied)} are copies of a training image, of real held-out images "
-        f"{_counted(copies.copied_held_out)} look so; nearer to one than 99 % of real images: {_counted(copies.too_near)}",
+        "; ".join(
+            f"{place} {_counted(it.copied)} are copies of a training image, of real held-out images "
+            f"{_counted(it.copied_held_out)} look so, nearer to one than 99 % of real images: {_counted(it.too_near)}"
+            for place, it in found.items()
+        ),
         "more images or stronger augmentation; a shorter training",
         known.changes(own__images=_half, own__patience=lambda old: old or 3, augment__transforms=_stronger),
     )

@@ -58,10 +58,17 @@ class Examined:
         }
 
 
-def examined(
-    subject: Subject, made: Pixels, sets: DescribedSets, found: tuple[Mapping[str, Figure], Memorisation], making: Making
-) -> Examined:
-    """Gather the signs of one model and judge them; `found` are its figures and what was found of copies.
+@dataclass(frozen=True)
+class Seen:
+    """What an evaluation found of a model: its figures; copies in pixels, and in features where all images were described."""
+
+    figures: Mapping[str, Figure]
+    copies: Memorisation
+    in_features: Memorisation | None = None
+
+
+def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, making: Making) -> Examined:
+    """Gather the signs of one model and judge them.
 
     The loss is compared where the weights are there. Raises ModelError.
     """
@@ -70,8 +77,9 @@ def examined(
     scaled = [sets.features.scaled(one) for one in (sets.unseen, sets.made[0])]
     there = (subject.folder / "weights.safetensors").is_file()
     evidence = Evidence(
-        figures=found[0],
-        copies=found[1],
+        figures=seen.figures,
+        copies=seen.copies,
+        in_features=seen.in_features,
         variety=variety(scaled[0], scaled[1], seed),
         colour=colour(real, unseen, made, seed),
         leaks=leaks(read_recipe(making.augmented), real, unseen, made, seed),

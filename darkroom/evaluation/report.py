@@ -8,7 +8,7 @@ from PIL import Image
 
 from darkroom.evaluation.charts import Line
 from darkroom.evaluation.figures import Estimate, Figure, difference
-from darkroom.evaluation.memorisation import Memorisation, Share
+from darkroom.evaluation.memorisation import Memorisation
 from darkroom.evaluation.page import Beside, Block, Cell, Chart, Facts, Part, Picture, Table, Words, estimated, number, page
 from darkroom.evaluation.page import png as png  # for those who keep the sheets
 from darkroom.evaluation.scoring import Scored
@@ -38,6 +38,8 @@ class ModelPage:
     course: Course = ()
     history: Sequence[Line] = ()
     blocks: Sequence[Block] = ()
+    copies_in_features: Memorisation | None = None
+    pairs_in_features: Pixels | None = None
 
 
 def pairs_of(made: Pixels, training: Pixels, copies: Memorisation, count: int) -> Pixels:
@@ -54,9 +56,9 @@ def samples_sheet(page: ModelPage) -> Image.Image:
     return contact_sheet(page.samples, COLUMNS, SCALE)
 
 
-def pairs_sheet(page: ModelPage) -> Image.Image:
+def pairs_sheet(pairs: Pixels) -> Image.Image:
     """The pairs side by side, each in a frame of its own."""
-    framed = np.pad(page.pairs, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=FRAME)
+    framed = np.pad(pairs, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=FRAME)
     return contact_sheet(framed, COLUMNS // 2, SCALE, gap=3)
 
 
@@ -75,13 +77,16 @@ def headlines(page: ModelPage) -> list[str]:
             f"As a set, the images of {page.name} {found}: kernel distance {number(value)} (95 % interval "
             f"{number(low)} to {number(high)}; real images score {number(floor)}; n = {distance.n})."
         )
-    sentences.append(_copies(page.copies.copied, page.copies.copied_held_out))
+    sentences.append(_copies(page.copies, "in pixels"))
+    if page.copies_in_features is not None:
+        sentences.append(_copies(page.copies_in_features, "in features"))
     worst = _worst_label(page.labels)
     return [*sentences, worst] if worst else sentences
 
 
-def _copies(copied: Share, held_out: Share) -> str:
-    beside = f"({held_out.count} of {held_out.n} real held-out images look the same by this rule)"
+def _copies(found: Memorisation, place: str) -> str:
+    copied, held_out = found.copied, found.copied_held_out
+    beside = f"({place}; {held_out.count} of {held_out.n} real held-out images look the same by this rule)"
     if copied.count == 0:
         most = copied.interval[1]
         return (
@@ -164,14 +169,16 @@ def part_of(one: ModelPage) -> Part:
     blocks += [_scores(one), *_curves(one), _by_label(one)]
     blocks += [
         Picture(f"Samples of {one.name}", samples_sheet(one), "The first images generated from the fixed seed; not chosen."),
-        Picture(
-            f"Closest pairs of {one.name}",
-            pairs_sheet(one),
-            "Each pair: a generated image (left), the training image nearest to it (right). The closest pairs first.",
-        ),
+        _pairs(f"Closest pairs of {one.name}, in pixels", one.pairs),
+        *([_pairs(f"Closest pairs of {one.name}, in features", near)] if (near := one.pairs_in_features) is not None else []),
         *one.blocks,
     ]
     return Part(one.name, meant, blocks)
+
+
+def _pairs(title: str, pairs: Pixels) -> Picture:
+    caption = "Each pair: a generated image (left), the training image nearest to it (right). The closest pairs first."
+    return Picture(title, pairs_sheet(pairs), caption)
 
 
 def _scores(one: ModelPage) -> Table:

@@ -19,7 +19,7 @@ def write(folder: Path, pages: Sequence[ModelPage], features: str) -> None:
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     for page in pages:
         (folder / f"samples_{page.name}.png").write_bytes(png(samples_sheet(page)))
-        (folder / f"neighbours_{page.name}.png").write_bytes(png(pairs_sheet(page)))
+        (folder / f"neighbours_{page.name}.png").write_bytes(png(pairs_sheet(page.pairs)))
         settling = [(n, made.value, made.low, made.high, floor.value) for n, made, floor in page.course]
         _table(folder / f"settling_{page.name}.csv", ("n", "generated", "low", "high", "real"), settling)
         _table(folder / f"labels_{page.name}.csv", *_by_label(page))

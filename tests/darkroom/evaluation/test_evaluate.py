@@ -24,6 +24,8 @@ from darkroom.training.train_base import train_base
 from tests.darkroom.evaluation.rig import NAMES, Painter, good, painted, run, section, write_card
 from tests.darkroom.tiny import base_section, card, finished, prepare, stirred
 
+COPIES = {f"{share}{place}" for share in ("copied_share", "too_near_share") for place in ("", "_in_features")}
+
 
 def test_scores_are_written_told_and_referred_to(place: Path) -> None:
     painter = good()
@@ -40,9 +42,9 @@ def test_scores_are_written_told_and_referred_to(place: Path) -> None:
     assert written == {"scores.json", "metrics.json", "report.html"} | sheets | tables
     scores = json.loads((place / "out/scores.json").read_text())
     told = {event.name: event for event in events if isinstance(event, ScoreMeasured)}
-    assert ref == ScoresRef(str(place / "out/scores.json"), digest_of(place / "out/scores.json"), 10)
+    assert ref == ScoresRef(str(place / "out/scores.json"), digest_of(place / "out/scores.json"), 14)
     for model, figures in scores.items():
-        assert set(figures) == {"kernel_distance", "precision", "coverage", "copied_share", "too_near_share"}
+        assert set(figures) == {"kernel_distance", "precision", "coverage", *COPIES}
         for metric, it in figures.items():
             assert set(it) == {"value", "n", "low", "high", "floor", "better", "name", "features"}
             event = told.pop(f"{model}/{metric}")
@@ -96,10 +98,18 @@ def test_a_planted_memoriser_is_caught(place: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 2, (24, 8, 8, 3), dtype=np.uint8)
     run(place, Painter(base=painted(10, [0, 1] * 12), tuned=train[1:49:2] + noise))
     scores = json.loads((place / "out/scores.json").read_text())
-    assert scores["tuned"]["copied_share"]["value"] == 1
-    assert scores["tuned"]["copied_share"]["floor"] == 0
+    for share in ("copied_share", "copied_share_in_features"):
+        assert scores["tuned"][share]["value"] == 1
+        assert scores["tuned"][share]["floor"] == 0
+        assert scores["tuned"][share]["low"] > 0.8
+    assert (scores["tuned"]["copied_share"]["features"], scores["tuned"]["copied_share_in_features"]["features"]) == (
+        "pixels",
+        "pixels_4",
+    )
     assert scores["base"]["copied_share"]["value"] == 0
-    assert "24 of 24 generated images look like copies" in (place / "out/report.html").read_text(encoding="utf-8")
+    page = (place / "out/report.html").read_text(encoding="utf-8")
+    assert "24 of 24 generated images look like copies of a training image (in pixels; 0 of 16 real" in page
+    assert "Closest pairs of tuned, in features" in page
 
 
 def test_the_same_run_gives_the_same_bytes(place: Path) -> None:
@@ -156,7 +166,7 @@ def test_missing_or_unfit_inputs_say_what_to_do(place: Path) -> None:
 def test_a_figure_that_would_mean_nothing_is_refused_and_another_offered(place: Path) -> None:
     events, _ = run(place, good(), metrics=[{"kind": "precision", "k": 30}, {"kind": "frechet_distance"}, {"kind": "vendi"}])
     scores = json.loads((place / "out/scores.json").read_text())
-    assert set(scores["base"]) == {"vendi", "copied_share", "too_near_share"}
+    assert set(scores["base"]) == {"vendi", *COPIES}
     noted = " ".join(event.text for event in events if isinstance(event, Noted))
     assert "precision_pixels_4 is not given at n = 24: it needs at least 31 images" in noted
     assert "fd_pixels_4 is not given at n = 24: below 5,000 images" in noted

@@ -90,7 +90,7 @@ def test_headline_follows_the_distance(distance: float, words: str) -> None:
 
 def test_headline_counts_the_copies() -> None:
     assert "3 of 30 generated images look like copies" in headlines(page(copies=3))[1]
-    assert "No copies of training images among 30 (0 of 20" in headlines(page())[1]
+    assert "No copies of training images among 30 (in pixels; 0 of 20" in headlines(page())[1]
 
 
 @pytest.mark.parametrize(
