@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from darkroom.evaluation import discrepancy
 from darkroom.evaluation.features import Features
 from darkroom.evaluation.figures import Better, Estimate, Numbers
 from darkroom.evaluation.generating import CODE, Generate
@@ -23,6 +22,7 @@ from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets
 from darkroom.evaluation.page import Block, Cell, Part, Picture, Table, Words, estimated, number, page
 from darkroom.events import Event, Progressed
 from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
+from darkroom.kernels import cubic, resampled
 from darkroom.networks.saved import Drawing, ModelCard, read_card
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.refs import digest_of
@@ -235,7 +235,7 @@ def kernel_contest(real: Described, first: Described, second: Described, rounds:
         np.vstack([np.ones(n), chance.multinomial(n, np.full(n, 1 / n), rounds)]).astype(np.float64)
         for n in (len(real), len(first))
     )
-    drawn = [discrepancy.resampled(discrepancy.cubic, real, made, of_real, of_made) for made in (first, second)]
+    drawn = [resampled(cubic, real, made, of_real, of_made) for made in (first, second)]
     return _contest("kernel_distance", "lower", KernelDistance.meaning, drawn)
 
 

@@ -23,6 +23,16 @@ Course = Sequence[tuple[int, Estimate, Estimate]]  # n, made, floor
 
 
 @dataclass(frozen=True)
+class History:
+    """A training's course: losses; held-out loss over training loss by band of noise; quick scores of its sheets (`score`)."""
+
+    loss: Sequence[Line] = ()
+    gaps: Sequence[Line] = ()
+    scores: Sequence[Line] = ()
+    score: str = ""
+
+
+@dataclass(frozen=True)
 class ModelPage:
     """What the page tells about one model. `blocks` come last: whoever looked further adds them."""
 
@@ -36,7 +46,7 @@ class ModelPage:
     facts: Sequence[tuple[str, str]] = ()
     labels: Mapping[str, Scored] = field(default_factory=dict)
     course: Course = ()
-    history: Sequence[Line] = ()
+    history: History = field(default_factory=History)
     blocks: Sequence[Block] = ()
     copies_in_features: Memorisation | None = None
     pairs_in_features: Pixels | None = None
@@ -172,6 +182,7 @@ def part_of(one: ModelPage) -> Part:
         _pairs(f"Closest pairs of {one.name}, in pixels", one.pairs),
         *([_pairs(f"Closest pairs of {one.name}, in features", near)] if (near := one.pairs_in_features) is not None else []),
         *one.blocks,
+        *_history(one),
     ]
     return Part(one.name, meant, blocks)
 
@@ -206,10 +217,17 @@ def _curves(one: ModelPage) -> list[Block]:
             "How the figure settles with more images; bands are 95 % intervals. Bands apart: the difference is seen at that n."
         )
         blocks.append(Chart("Kernel distance by number of images", lines, "images", "kernel distance", caption))
-    if one.history:
-        caption = "Loss over the training: where held-out images part from those trained on, the model learns them by heart."
-        blocks.append(Chart("Training", one.history, "images seen", "loss", caption))
     return blocks
+
+
+def _history(one: ModelPage) -> list[Block]:
+    """The course of its training, as evidence for the diagnosis above it; a chart without points is left out."""
+    past = one.history
+    return [
+        Chart("Loss over the training", past.loss, "images seen", "loss", LOSS),
+        Chart("Held-out loss over training loss", past.gaps, "images seen", "held-out / training", GAPS),
+        Chart("Sample sheets over the training", past.scores, "images seen", past.score, SHEETS),
+    ]
 
 
 def _by_label(one: ModelPage) -> Table:
@@ -239,6 +257,15 @@ def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
+LOSS = "On images as they were trained on, and on held-out ones with the averaged weights."
+GAPS = (
+    "By noise, the averaged weights on as many images of both kinds with the same noise. 1: nothing is learned by heart; "
+    "where a line climbs, the training images are."
+)
+SHEETS = (
+    "Kernel distance of the sample sheet, small pixels, always the same noise: colours and layout, not content. Few images: "
+    "its course says more than its value."
+)
 HEADS = ("Score", "Generated images", "Real images", "n", "Better", "Reading")
 READINGS = {
     "worse": "worse than real images",
