@@ -6,6 +6,7 @@ In a workspace with a trained model also a default evaluation, beside what it sa
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ from scipy import linalg
 from benchmarks.turns import SETTINGS, in_turns, seconds
 from darkroom.evaluation import frechet, pretrained
 from darkroom.evaluation.evaluate import EvaluateSection, evaluate
+from darkroom.evaluation.examining import Making
 from darkroom.evaluation.features import EfficientNetLite0, raw
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.neighbourhoods import TwoSets, neighbourhoods
-from darkroom.events import Noted
+from darkroom.events import Event, Noted
 from darkroom.images import Pixels
 from darkroom.stage import sentence
 
@@ -118,10 +120,15 @@ def whole() -> None:
     section = TypeAdapter(EvaluateSection).validate_python(SETTINGS["evaluate"])
     with tempfile.TemporaryDirectory() as scratch:
         models = {"base": MODEL, "tuned": MODEL.with_name("tuned")}
+        making = Making(Path("data/augmented"), SETTINGS, {"base": "train_base", "tuned": "finetune"})
+
+        def evaluated() -> Iterator[Event]:
+            return evaluate(section, DATA, models, Path(scratch) / "out", keep=Path(scratch) / "kept", making=making)
+
         used = time.process_time()
-        for event in evaluate(section, DATA, models, Path(scratch) / "out", keep=Path(scratch) / "kept"):
+        for event in evaluated():
             if isinstance(event, Noted):
                 print(f"whole evaluation: {sentence(event)}")
-        print(f"whole evaluation: {time.process_time() - used:.0f} s of one processor")
-        again = seconds(lambda: list(evaluate(section, DATA, models, Path(scratch) / "out", keep=Path(scratch) / "kept")))
+        print(f"whole evaluation: {time.process_time() - used:.0f} s of processors")
+        again = seconds(lambda: list(evaluated()))
         print(f"whole evaluation, again with everything kept: {again:.0f} s")

@@ -12,7 +12,7 @@ from darkroom.evaluation.diagnosis import Diagnosis, Evidence, diagnose
 from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.leaking import leaks
 from darkroom.evaluation.memorisation import Memorisation
-from darkroom.evaluation.page import Block, Cell, Table, Words, estimated
+from darkroom.evaluation.page import Block, Cell, Paste, Table, estimated
 from darkroom.evaluation.scoring import DescribedSets
 from darkroom.evaluation.signs import colour, loss_gaps, variety
 from darkroom.evaluation.subjects import Subject
@@ -44,7 +44,7 @@ class Examined:
         """For the page."""
         return [
             Table("Diagnosis", ("Finding", "Evidence", "Remedy", "Change of params.yaml"), _findings(self.diagnosis)),
-            Words([f"To paste into params.yaml: {line}" for line in [self.diagnosis.snippet.strip()] if line]),
+            Paste("To paste into params.yaml", self.diagnosis.snippet),
             Table("What the diagnosis rests on", ("Sign", "Generated images", "Real images"), _signs(self.evidence)),
         ]
 
