@@ -60,15 +60,16 @@ def digest(image: str) -> str:
     raise FileNotFoundError(f"{image}: there is no such file; give a file, or the SHA-256 of one that is gone")
 
 
-def uses(workspace: Path, name: str, sha256: str) -> list[Use]:
-    """Every version of a model that saw an image or a copy of it, oldest first."""
-    found = []
+def uses(workspace: Path, name: str, digests: Sequence[str]) -> dict[str, list[Use]]:
+    """By digest: every version of a model that saw the image or a copy of it, oldest first. Each manifest is read once."""
+    found: dict[str, list[Use]] = {sha256: [] for sha256 in digests}
     for version in reversed(mlflow_registry.versions(workspace, name)):
         try:
             rows = manifest(workspace, version)
         except LookupError:  # another tool's version: nothing is known of its data
             continue
-        found += [Use(version, role, path, trained) for role, path, trained in _roles(rows, sha256)]
+        for sha256, some in found.items():
+            some += [Use(version, role, path, trained) for role, path, trained in _roles(rows, sha256)]
     return found
 
 
@@ -105,7 +106,7 @@ def forget(workspace: Path, choices: str, name: str, digests: Sequence[str], rea
     today, who = datetime.now(UTC).date(), machine.person()
     rows = [Choice(sha256=one, choice="drop", reason=reason, date=today, by=who) for one in digests]
     add_choices(workspace / choices, rows)
-    trained = {use.version.number for one in digests for use in uses(workspace, name, one) if use.trained}
+    trained = {use.version.number for some in uses(workspace, name, digests).values() for use in some if use.trained}
     marked, weights = _with_descendants(list(reversed(mlflow_registry.versions(workspace, name))), trained)
     for version in marked:
         before = json.loads(version.tags.get("forgotten", "[]"))

@@ -13,7 +13,7 @@ from typing import Any
 from adapters import machine
 from adapters.dvc_data import flattened
 from adapters.local_servers import masked
-from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, ScoreMeasured, StepTaken
+from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, ScoreMeasured, SheetScored, StepTaken
 from darkroom.stage import EVENTS, StoppedOnRequest
 
 EXPERIMENT = "darkroom"
@@ -148,7 +148,13 @@ class Sender:
                 names = ("loss", "learning_rate", "gradient_norm", "images_per_second")
                 return [Metric(name, getattr(event, name), now, event.images_seen) for name in names]
             case HeldOutMeasured(images_seen, loss):
-                return [Metric("held_out_loss", loss, now, images_seen)]
+                found = [Metric("held_out_loss", loss, now, images_seen)]
+                for band, seen in event.training_bands.items():
+                    if band in event.bands and seen > 0:
+                        found.append(Metric(f"held_out_over_training {band}", event.bands[band] / seen, now, images_seen))
+                return found
+            case SheetScored(images_seen, name, value, floor):
+                return [Metric(f"sheet_{name}{end}", one, now, images_seen) for end, one in (("", value), ("_real", floor))]
             case ScoreMeasured():
                 extra = {"floor": event.floor, "low": event.low, "high": event.high}
                 found = [Metric(event.name, event.value, now, 0)]

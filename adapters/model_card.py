@@ -69,6 +69,7 @@ def _making(model: Mapping[str, Any], settings: Mapping[str, Any], identities: M
         "weights (sha256)": identities.get("weights.sha256", ""),
         "started from (sha256)": model["parent_digest"],
         "images seen": f"{model['images_seen']:,}",
+        "drawn by": json.dumps(settings["evaluate"]["drawing"]),
         "trained in (MLflow run)": identities.get("trained_in", ""),
     }
     rows = [f"- {name}: `{value}`" for name, value in facts.items()]

@@ -1,26 +1,23 @@
 """The command choose: the library's search over a model of a workspace, and what becomes of its answer."""
 
 import argparse
-import json
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from functools import lru_cache, partial
+import shutil
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adapters import mlflow_registry, workspace
+from adapters import workspace
 from cli.judging import CURATED, model_named, opened
 from cli.run import say
 from cli.train import shown
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from darkroom.evaluation.choosing import Choice, Measured
     from darkroom.networks.saved import Drawing
+    from darkroom.networks.weights import AsTrained, Average
 
 CHOICES = Path(".darkroom/choices")
-AS_TRAINED = "as trained"
+CHOSEN = Path("reports/choose")  # what the choice in params.yaml rests on
 SAMPLERS: tuple[dict[str, Any], ...] = (
     {"kind": "euler"},
     {"kind": "heun"},
@@ -29,8 +26,6 @@ SAMPLERS: tuple[dict[str, Any], ...] = (
     {"kind": "ipndm"},
 )
 TOLD = 12  # candidates in the table
-
-Weights = Mapping[str, Callable[[], "dict[str, Tensor]"]]
 
 
 def choose(given: argparse.Namespace) -> int:
@@ -45,9 +40,11 @@ def choose(given: argparse.Namespace) -> int:
     found, settings = opened(given.workspace)
     folder = model_named(found, settings.register_.name, given.model)
     card, weights = read_card(folder), _weights(folder, given.widths)
+    if len(weights) == 1:
+        say(f"{folder} keeps no averages to choose among: set averaging.snapshots above 0, and train")
     real = read_split(found / CURATED, "train").only(card.focus)
     search = choosing.Search(
-        candidates=tuple(_candidates(card.drawing, list(weights), given)),
+        candidates=tuple(_candidates(card.drawing, weights, given)),
         real=real,
         features=settings.evaluate.features,
         seed=given.seed,
@@ -63,15 +60,15 @@ def choose(given: argparse.Namespace) -> int:
     }
     at = found / CHOICES / choosing.identity(facts)
     say(f"{len(search.candidates)} candidates, {given.minutes:g} minutes; measurements are kept in {at}")
-    choice = shown(choosing.choose(search, _loader(folder, weights), at))
-    choosing.write_choice(choice, at)
+    choice = shown(choosing.choose(search, _loader(folder), at))
+    choosing.write_choice(choice, digest_of(folder / "weights.safetensors"), at)
     _say(choice, at)
     taken = choice.quickest if given.quickest else choice.best
-    _keep(given, found, folder, taken, weights)
+    _keep(given, (found, folder, at), taken)
     return 0
 
 
-def _candidates(drawing: "Drawing", weights: list[str], given: argparse.Namespace) -> "list[Any]":
+def _candidates(drawing: "Drawing", weights: "list[AsTrained | Average]", given: argparse.Namespace) -> "list[Any]":
     from pydantic import TypeAdapter
 
     from darkroom.evaluation.choosing import grid
@@ -82,35 +79,28 @@ def _candidates(drawing: "Drawing", weights: list[str], given: argparse.Namespac
     return list(grid(drawing, weights, [adapter.validate_python(one) for one in SAMPLERS], given.steps, scales))
 
 
-def _weights(folder: Path, widths: list[float]) -> Weights:
-    """Those of the model, averages of other lengths, and averages taken earlier, where snapshots were kept."""
-    from safetensors.torch import load_file
+def _weights(folder: Path, widths: list[float]) -> "list[AsTrained | Average]":
+    """Those of the model, averages of other lengths, and those tracked at earlier times, where snapshots were kept."""
+    from darkroom.networks.profiles import WIDTHS, snapshots_of
+    from darkroom.networks.weights import AsTrained, Average
 
-    from darkroom.training.profiles import FOLDER, rebuilt
-
-    files = sorted((folder / FOLDER).glob("*.safetensors"))
-    found: dict[str, Callable[[], dict[str, Tensor]]] = {AS_TRAINED: partial(load_file, folder / "weights.safetensors")}
-    if not files:
-        return found
-    for width in widths:
-        found[f"average of width {width:g}"] = partial(rebuilt, folder, width)
-    for file in files:
-        if file.stem[:12] != files[-1].stem[:12]:
-            found[f"average of width {float(file.stem[13:]):g} at {int(file.stem[:12]):,} images"] = partial(load_file, file)
-    return found
+    times = snapshots_of(folder)
+    ended = [Average(kind="average", width=width, images_seen=0) for width in widths if times]
+    earlier = [Average(kind="average", width=width, images_seen=time) for time in times[:-1] for width in WIDTHS]
+    return [AsTrained(kind="as_trained"), *ended, *earlier]
 
 
-def _loader(folder: Path, weights: Weights) -> Any:
+def _loader(folder: Path) -> Any:
     from darkroom.networks.saved import device_named, load_model
 
     model, card = load_model(folder, device_named("auto"))
 
     @lru_cache(maxsize=1)
-    def with_weights(name: str) -> Any:
-        model.load_state_dict(weights[name]())
+    def loaded(weights: "AsTrained | Average") -> Any:
+        model.load_state_dict(weights.of(folder))
         return model, card
 
-    return with_weights
+    return loaded
 
 
 def _say(choice: "Choice", at: Path) -> None:
@@ -129,37 +119,33 @@ def _say(choice: "Choice", at: Path) -> None:
     say(f"curve       {at / 'curve.png'}")
 
 
-def _keep(given: argparse.Namespace, found: Path, folder: Path, taken: "Measured", weights: Weights) -> None:
+def _keep(given: argparse.Namespace, places: tuple[Path, Path, Path], taken: "Measured") -> None:
+    """Where asked. `places`: the workspace, the model, what was measured."""
     from darkroom.networks.saved import read_card, save_model
     from darkroom.refs import replaced
 
+    found, folder, at = places
     card = read_card(folder).model_copy(update={"drawing": taken.candidate.drawing})
     if given.out is not None:
         with replaced(given.out) as fresh:
-            save_model(fresh, dict(weights[taken.candidate.weights]()), card)
+            save_model(fresh, taken.candidate.weights.of(folder), card)
         say(f"model       {given.out}")
     if given.apply:
-        _apply(given, found, taken)
+        _apply(found, at, taken)
     elif given.out is None:
         say("nothing was changed; --apply keeps the choice, --out DIR writes a model folder that draws so")
 
 
-def _apply(given: argparse.Namespace, found: Path, taken: "Measured") -> None:
-    """Steps and guidance into params.yaml, where a change calls for no training; the whole drawing onto the version."""
-    drawing = taken.candidate.drawing
-    changed = workspace.change_params(found, {"evaluate": {"steps": drawing.steps, "guidance": drawing.guidance}})
-    say(f"params.yaml {', '.join(changed) or 'evaluate.steps and evaluate.guidance were so already'}")
-    settings = opened(given.workspace)[1]
-    if drawing.sampler != settings.train_base.drawing.sampler:
-        say("the sampler belongs to the model: --out DIR writes a folder that draws with it. For models to come set it as")
-        say(f"train_base.drawing.sampler: {json.dumps(drawing.sampler.model_dump(mode='json'))} (a change that trains again)")
-    with suppress(LookupError):
-        version = mlflow_registry.version_named(found, settings.register_.name, given.model)
-        kept = {
-            "weights": taken.candidate.weights,
-            "drawing": drawing.model_dump(mode="json"),
-            "kernel_distance": [round(number, 4) for number in taken.score],
-            "n": taken.n,
-        }
-        mlflow_registry.note(found, version, "drawing", json.dumps(kept))
-        say(f"kept with {version.name} version {version.number}, as its tag `drawing`")
+def _apply(found: Path, at: Path, taken: "Measured") -> None:
+    """The choice into params.yaml, where it calls for no training, and what it rests on to where the next version finds it."""
+    from darkroom.networks.saved import chosen_of
+    from darkroom.refs import replaced
+
+    chosen = {"drawing": chosen_of(taken.candidate.drawing), "weights": taken.candidate.weights}
+    changes = {name: one.model_dump(mode="json") for name, one in chosen.items()}
+    changed = workspace.change_params(found, {"evaluate": changes})
+    say(f"params.yaml {', '.join(changed) or 'evaluate.drawing and evaluate.weights were so already'}")
+    with replaced(found / CHOSEN) as fresh:
+        for name in ("choice.json", "curve.png"):
+            shutil.copyfile(at / name, fresh / name)
+    say("`darkroom run` scores with it, and registers a version that draws so wherever it serves; nothing is trained again")

@@ -2,13 +2,14 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
 
-from adapters import lineage, mlflow_registry, workspace
+from adapters import dvc_data, lineage, mlflow_registry, workspace
 from cli.run import say
 from cli.train import shown
 
@@ -57,39 +58,36 @@ def diagnose(given: argparse.Namespace) -> int:
 
 def compare(given: argparse.Namespace) -> int:
     """Draw from both, score both, say who is better and how sure that is."""
-    from darkroom.evaluation.comparing import SURE, Terms, page_of
+    from darkroom.evaluation.comparing import SURE, Terms, as_served, page_of, readings
     from darkroom.evaluation.comparing import compare as compared
 
     found, settings = opened(given.workspace)
-    folders = [model_named(found, settings.register_.name, one) for one in (given.first, given.second)]
+    names = (given.first, given.second)
+    first, second = (as_served(name, model_named(found, settings.register_.name, name)) for name in names)
     section = settings.evaluate
     terms = Terms(section.features, given.images, given.seed, section.batch, section.bootstrap)
-    result = shown(compared(folders[0], folders[1], found / CURATED, terms))
+    result = shown(compared(first, second, found / CURATED, terms))
     say(f"{result.n} images of each from the same noise (seed {given.seed}), against {result.reference} training images")
     say(f"labels: {', '.join(result.labels)}")
     heads = f"{'score':<18}{given.first[-14:]:>15}{given.second[-14:]:>15}   {'difference (95 % interval)':<34}"
     say(f"{heads}P({given.first[-14:]} is better)")
-    for one in result.contests:
+    for one, words in zip(result.contests, readings(result, names), strict=True):
         apart = f"{one.difference.value:+.4g} ({one.difference.low:+.4g} to {one.difference.high:+.4g})"
         figures = f"{one.metric:<18}{one.first:>15.4g}{one.second:>15.4g}   {apart:<34}{one.first_better:.3f}"
-        say(f"{figures}  {_winner(given, one.winner)}")
+        say(f"{figures}  {words}")
     say(f"({given.first} less {given.second}; a difference is called one from a probability of {SURE:g} on)")
     out = given.out or found / COMPARED
     out.mkdir(parents=True, exist_ok=True)
     scale = max(1, 96 // result.made[0].shape[1])
     result.sheet(PAIRS, scale).save(out / "pairs.png")
-    (out / "compare.html").write_text(page_of(result, (given.first, given.second), scale), encoding="utf-8")
+    (out / "compare.html").write_text(page_of(result, names, scale), encoding="utf-8")
     say(f"page        {out / 'compare.html'}")
     say(f"pairs       {out / 'pairs.png'} (left: {given.first}, right: {given.second})")
     return 0
 
 
-def _winner(given: argparse.Namespace, winner: str) -> str:
-    return {"first": f"{given.first} is better", "second": f"{given.second} is better"}.get(winner, "no difference seen")
-
-
 def trace(given: argparse.Namespace) -> int:
-    """Name the training images near an image, and where they went."""
+    """Say what made an image, where it says so; name the training images near it, and where they went."""
     from darkroom.evaluation.tracing import read_square
     from darkroom.evaluation.tracing import trace as traced
     from darkroom.images import read_split
@@ -101,13 +99,18 @@ def trace(given: argparse.Namespace) -> int:
     rows = {row["path"]: row for row in lineage.rows_of(found / CURATED / "manifest.parquet")}
     verdict = "looks like a copy of the first" if result.suspect else "no nearer to the training images than real images are"
     say(f"{given.image}: {verdict}")
-    for one in result.near:
-        row = rows.get(one.path, {})
+    say(f"  made by {_made_by(given.image)}")
+    say(
+        f"  looked for among {len(train):,} training images; data version {dvc_data.md5(found, 'data/curated') or 'not recorded'}"
+    )
+    near = [rows.get(one.path, {}) for one in result.near]
+    uses = lineage.uses(found, settings.register_.name, [row["sha256"] for row in near if "sha256" in row])
+    for one, row in zip(result.near, near, strict=True):
         how = ", mirrored" if one.mirrored else ""
         say(f"  {one.path} ({one.label or 'no label'}){how}")
         say(f"    distance {one.distance:.3g}, nearer than {one.nearer_than:.1%} of {result.held_out} held-out images are to any")
         say(f"    sha256 {row.get('sha256', 'not known')}")
-        say(f"    trained on by {_versions(found, settings.register_.name, row.get('sha256', ''))}")
+        say(f"    trained on by {_versions(settings.register_.name, uses.get(row.get('sha256', ''), []))}")
     if given.out is not None:
         given.out.parent.mkdir(parents=True, exist_ok=True)
         result.picture().save(given.out)
@@ -115,10 +118,23 @@ def trace(given: argparse.Namespace) -> int:
     return 0
 
 
-def _versions(found: Path, name: str, sha256: str) -> str:
-    used = [use for use in lineage.uses(found, name, sha256) if use.trained] if sha256 else []
+def _made_by(image: Path) -> str:
+    """What an image says of itself."""
+    from darkroom.provenance import ProvenanceError, read_provenance
+
+    try:
+        found = read_provenance(image)
+    except ProvenanceError:
+        return "nobody it names: nothing in it says what made it"
+    made, sign = found.made, {None: "not signed", True: f"signed by {found.signer}", False: "CHANGED since it was signed"}
+    model = f"{made.model} version {made.version}" if made.version else made.model
+    told = f"{made.label or 'no label'}, seed {made.seed}, image {made.index}"
+    return f"{model} ({told}; weights {made.weights_digest[:12]}, data {made.data_digest[:12]}; {sign[found.whole]})"
+
+
+def _versions(name: str, used: Sequence[lineage.Use]) -> str:
     told = []
-    for use in used:
+    for use in (one for one in used if one.trained):
         aliases = "".join(f" @{alias}" for alias in use.version.aliases)
         told.append(f"{name} {use.version.number}{aliases} (data version {use.version.tags.get('data.md5', '') or 'not known'})")
     return "; ".join(told) or f"no version of {name} that is registered"

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cli.words import Words, word, workspace_option
+from cli.words import Words, above, word, workspace_option
 
 MODEL = "a version (number or alias), `base` or `tuned` of the workspace, or a model folder"
 
@@ -44,8 +44,10 @@ def _compare(words: Words) -> None:
     )
     made.add_argument("first", metavar="A", help=MODEL)
     made.add_argument("second", metavar="B", help="another one")
-    made.add_argument("--images", type=int, default=200, metavar="N", help="drawn from each, from the same noise (default 200)")
-    made.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    made.add_argument(
+        "--images", type=above(8), default=200, metavar="N", help="drawn from each, from the same noise (default 200)"
+    )
+    made.add_argument("--seed", type=above(0), default=0, help="of the noise (default 0)")
     made.add_argument("--out", type=Path, metavar="DIR", help="page and picture (default: .darkroom/compared in the workspace)")
     workspace_option(made)
 
@@ -66,14 +68,14 @@ def _choose(words: Words) -> None:
     )
     made.add_argument("model", nargs="?", default="tuned", metavar="MODEL", help=f"{MODEL} (default: tuned)")
     made.add_argument("--minutes", type=float, default=5.0, help="budget of wall clock (default 5); again the same: it goes on")
-    made.add_argument("--images", type=int, default=1024, metavar="N", help="most images of a candidate (default 1024)")
-    made.add_argument("--steps", type=int, nargs="+", default=[6, 10, 16, 25, 40], metavar="N", help="step counts to try")
+    made.add_argument("--images", type=above(8), default=1024, metavar="N", help="most images of a candidate (default 1024)")
+    made.add_argument("--steps", type=above(1), nargs="+", default=[6, 10, 16, 25, 40], metavar="N", help="step counts to try")
     made.add_argument("--guidance", type=float, nargs="+", metavar="S", help="strengths to try (default: 1, 1.5, the present)")
     made.add_argument("--widths", type=float, nargs="*", default=[0.05, 0.1, 0.15], metavar="W", help="of rebuilt averages")
-    made.add_argument("--seed", type=int, default=0, help="of the noise (default 0)")
+    made.add_argument("--seed", type=above(0), default=0, help="of the noise (default 0)")
     made.add_argument("--quickest", action="store_true", help="take the quickest that cannot be told from the best")
     made.add_argument("--out", type=Path, metavar="DIR", help="write the model with the chosen drawing and weights here")
-    made.add_argument("--apply", action="store_true", help="keep the choice: in params.yaml, and with the version")
+    made.add_argument("--apply", action="store_true", help="draw so from now on: write it into params.yaml, for the next version")
     workspace_option(made)
 
     def act(given: argparse.Namespace) -> int:
@@ -88,11 +90,11 @@ def _trace(words: Words) -> None:
     made = word(
         words,
         "trace",
-        "which training images an image is nearest to, their files, and the versions trained on them",
+        "what made an image, the training images it is nearest to, their files, and the versions trained on them",
         "darkroom trace drawn.png --out beside.png",
     )
     made.add_argument("image", type=Path, metavar="IMAGE")
-    made.add_argument("--count", type=int, default=5, metavar="N", help="training images to name (default 5)")
+    made.add_argument("--count", type=above(1), default=5, metavar="N", help="training images to name (default 5)")
     made.add_argument("--out", type=Path, metavar="PNG", help="a picture of them side by side")
     workspace_option(made)
 

@@ -100,7 +100,7 @@ def forget(folder: Path | None, images: list[Path], reason: str, retrain: bool) 
 
 def _onward(found: Path, name: str, image: str) -> int:
     digest = lines.digest(image)
-    known = lines.uses(found, name, digest)
+    known = lines.uses(found, name, [digest])[digest]
     say(f"{image}\n  sha256 {digest}")
     for use in known:
         data = use.version.tags.get("data.md5", "")

@@ -1,10 +1,9 @@
 """The words of models that are used: generate, inspect, export."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 
-from cli.words import Words, workspace_option
+from cli.words import Words, above, workspace_option
 from cli.words import word as declare
 
 MODEL = "a model folder, an exported one, or MODEL@ALIAS of the registry (default: the workspace's champion)"
@@ -26,18 +25,18 @@ def _generate(words: Words) -> None:
     )
     word.add_argument("--model", metavar="MODEL", help=MODEL)
     word.add_argument("--out", type=Path, metavar="DIR", required=True, help="a PNG for each image, and sheet.png")
-    word.add_argument("--count", type=_above(1), default=64, metavar="N", help="images (default 64)")
+    word.add_argument("--count", type=above(1), default=64, metavar="N", help="images (default 64)")
     told = word.add_mutually_exclusive_group()
     told.add_argument("--class", dest="label", metavar="NAME", help="one class; else all, in the proportions trained on")
     told.add_argument("--prompt", metavar="TEXT", help="what to draw, for a model that reads captions")
-    word.add_argument("--seed", type=_above(0), default=0, metavar="N", help="other images for another seed (default 0)")
+    word.add_argument("--seed", type=above(0), default=0, metavar="N", help="other images for another seed (default 0)")
     word.add_argument("--preset", choices=["draft", "default", "quality"], help="9, 16 or 35 steps of UniPC")
     word.add_argument("--sampler", metavar="KIND", help="euler, heun, ddim, ddpm, dpmpp, unipc or ipndm; else the model's own")
     word.add_argument("--steps", type=int, metavar="N", help="of the sampler; else the model's own")
     word.add_argument("--guidance", type=float, metavar="SCALE", help="towards the class or prompt, 1 is none; else the model's")
     word.add_argument(
         "--batch",
-        type=_above(1),
+        type=above(1),
         default=16,
         metavar="N",
         help="images drawn before they are written (default 16); changes no image",
@@ -70,16 +69,6 @@ def _export(words: Words) -> None:
     word.add_argument("--onnx", action="store_true", help="the denoiser as denoiser.onnx too, checked for equal answers")
     workspace_option(word)
     _does(word, "export")
-
-
-def _above(least: int) -> Callable[[str], int]:
-    def whole_number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text} is below {least}")
-        return value
-
-    return whole_number
 
 
 def _does(word: argparse.ArgumentParser, name: str) -> None:

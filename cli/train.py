@@ -102,7 +102,7 @@ def _list_sizes(image_size: int) -> int:
 
 def average(given: argparse.Namespace) -> int:
     """Write a model averaged over another length."""
-    from darkroom.training.profiles import write_average
+    from darkroom.networks.profiles import write_average
 
     if given.out.exists() and not (given.out / "model.json").exists():
         raise FileExistsError(f"{given.out} exists and holds no model; choose another folder")

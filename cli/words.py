@@ -1,6 +1,7 @@
 """How a word of the `darkroom` command is declared. Each `*_words.py` here declares some and imports what they do when asked."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -23,3 +24,15 @@ def word(words: Words, name: str, what: str, example: str) -> argparse.ArgumentP
 def workspace_option(made: argparse.ArgumentParser) -> None:
     """`--workspace DIR`."""
     made.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace; else the one around the current folder")
+
+
+def above(least: int) -> Callable[[str], int]:
+    """The type of an option that takes whole numbers from `least` on."""
+
+    def whole_number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text} is below {least}")
+        return value
+
+    return whole_number

@@ -54,11 +54,13 @@ class StepTaken(Event):
 
 @dataclass(frozen=True, slots=True)
 class HeldOutMeasured(Event):
-    """Loss of the averaged weights on held-out images with fixed noise; `bands` by how much noise there was."""
+    """Loss of the averaged weights on held-out images with fixed noise; `bands` by how much noise there was, `training_bands`
+    the same on training images."""
 
     images_seen: int
     loss: float
     bands: Mapping[str, float] = field(default_factory=dict)
+    training_bands: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,17 @@ class SamplesDrawn(Event):
 
     images_seen: int
     path: str
+
+
+@dataclass(frozen=True, slots=True)
+class SheetScored(Event):
+    """A quick score of the `n` images of a sample sheet (lower is better), and of as many held-out ones."""
+
+    images_seen: int
+    name: str
+    value: float
+    floor: float
+    n: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,13 @@ def preset(name: Preset, drawing: Drawing) -> Drawing:
 _PRESET_STEPS: dict[Preset, int] = {"draft": 9, "default": 16, "quality": 35}
 
 
+def in_words(drawing: Drawing) -> str:
+    """In a few words."""
+    settings = drawing.sampler.model_dump()
+    details = " ".join(str(value) for value in settings.values())
+    return f"{details}, {drawing.steps} steps, guidance {drawing.guidance:g}"
+
+
 def evaluations(drawing: Drawing) -> int:
     """How often the network is asked for each image: found by walking, with the guidance's second question counted."""
     asked = 0
@@ -227,13 +234,15 @@ def labels_for(card: ModelCard, seed: int, count: int) -> list[int]:
 
 
 def generate(
-    model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, steps: int, guidance: float, batch: int
+    model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, drawing: Drawing, batch: int
 ) -> Generator[Event, None, Pixels]:
-    """Draw `count` images from a saved model; `labels` None takes the proportions it was trained on. uint8 [count, s, s, 3]."""
+    """Draw `count` images from a saved model; `labels` None takes the proportions it was trained on. uint8 [count, s, s, 3].
+
+    Raises ModelError.
+    """
     device = device_named("auto")
     model, card = load_model(model_folder, device)
     told = labels_for(card, seed, count) if labels is None else list(labels)
-    drawing = card.drawing.model_copy(update={"steps": steps, "guidance": guidance})
     drawn: list[Pixels] = []
     for start in range(0, count, batch):
         rows = range(start, min(start + batch, count))

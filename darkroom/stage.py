@@ -17,6 +17,7 @@ from darkroom.events import (
     Progressed,
     SamplesDrawn,
     ScoreMeasured,
+    SheetScored,
     SnapshotSaved,
     SpikeUndone,
     StepTaken,
@@ -83,6 +84,9 @@ def sentence(event: Event) -> str:
             return f"{kind}: {text} (try {settings})"
         case SamplesDrawn(images_seen, path):
             return f"samples at {images_seen:,} images seen: {path}"
+        case SheetScored():
+            real = f"real against real {event.floor:.4g}"
+            return f"{event.name} {event.value:.4g} of the sheet at {event.images_seen:,} images seen (n = {event.n}, {real})"
         case SnapshotSaved(images_seen, path):
             return f"checkpoint at {images_seen:,} images seen: {path}"
         case ScoreMeasured():

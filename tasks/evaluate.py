@@ -1,12 +1,16 @@
 """The task `evaluate`."""
 
 import json
+from collections.abc import Generator
 
 from prefect import task
 
 from adapters import prefect_runs
-from darkroom.evaluation import evaluate as evaluation
-from darkroom.evaluation.examining import Making, told
+from darkroom.evaluation.evaluate import evaluate_workspace
+from darkroom.evaluation.examining import told
+from darkroom.events import Event
+from darkroom.refs import ScoresRef
+from tasks.beside import PAGE, evaluated_beside
 from tasks.job import STEP, Done, Job, brought_up_to_date
 
 
@@ -15,24 +19,11 @@ def evaluate(job: Job) -> Done:
     """Generate, describe, score: reports/evaluate."""
     at = job.workspace
     report = at / "reports/evaluate"
-    models = {"base": at / "models/base", "tuned": at / "models/tuned"}
     done = brought_up_to_date(
         job,
         "evaluate",
-        lambda: evaluation.evaluate(
-            job.settings.evaluate,
-            at / "data/curated",
-            models,
-            report,
-            keep=at / evaluation.KEPT,
-            histories={"base": at / "reports/train_base/loss.csv", "tuned": at / "reports/finetune/loss.csv"},
-            making=Making(
-                at / "data/augmented",
-                job.settings.model_dump(mode="json", by_alias=True),
-                {"base": "train_base", "tuned": "finetune"},
-            ),
-        ),
-        files={"evaluation": report},
+        lambda: _steps(job),
+        files={"evaluation": report, "champion": at / PAGE},
         data=at / "data/curated",
     )
     scores = json.loads((report / "scores.json").read_text(encoding="utf-8"))
@@ -45,6 +36,12 @@ def evaluate(job: Job) -> Done:
     return Done(done.stage, done.how, done.why, done.seconds, scores)
 
 
+def _steps(job: Job) -> Generator[Event, None, ScoresRef]:
+    ref = yield from evaluate_workspace(job.settings.evaluate, job.workspace, job.settings.model_dump(mode="json", by_alias=True))
+    yield from evaluated_beside(job)
+    return ref
+
+
 def _page(scores: dict[str, dict[str, dict[str, float]]]) -> str:
     rows = ["| model | score | value | interval | real against real | n | better |", "|---|---|---|---|---|---|---|"]
     for model, figures in scores.items():
@@ -53,5 +50,8 @@ def _page(scores: dict[str, dict[str, dict[str, float]]]) -> str:
             f"| {one['floor']:.4g} | {one['n']} | {one['better']} |"
             for name, one in figures.items()
         ]
-    whole = "\nThe whole report: `reports/evaluate/report.html`, also in the MLflow run of this step."
+    whole = (
+        "\nThe whole report: `reports/evaluate/report.html` (with the champion: `reports/champion/report.html`), also in the "
+        "MLflow run of this step."
+    )
     return "\n".join([*rows, whole])

@@ -11,12 +11,15 @@ from prefect import task
 from adapters import mlflow_registry, prefect_runs, promotions, workspace
 from adapters.mlflow_registry import CHALLENGER, CHAMPION, Version
 from adapters.promotions import Decision
+from darkroom.evaluation.comparing import as_served
 from darkroom.evaluation.evaluate import KEPT, evaluate
 from darkroom.events import followed
 from darkroom.gates import Scores, Verdict, against, verdicts
 from darkroom.images import Pixels, contact_sheet
-from darkroom.networks.saved import read_card
+from darkroom.networks.saved import chosen_of, read_card
 from darkroom.sampling import generate
+from darkroom.stage import sentence
+from tasks.beside import told, with_champion
 from tasks.job import STEP, Done, Job, identities
 
 FORGOTTEN = "it was trained on images since forgotten, or from such weights"
@@ -91,7 +94,7 @@ def compare(job: Job, wanted: str | None) -> Comparison | None:
         found.append(against(job.settings.promote, scores, beaten))
     compared = Comparison(challenger, champion, found)
     mlflow_registry.note(at, challenger, "gates", compared.refusals or "passed")
-    _show(job, compared, samples, (scores, beaten))
+    _show(job, compared, samples, scores, beaten)
     return compared
 
 
@@ -130,13 +133,15 @@ def _samples(job: Job, version: Version) -> Pixels:
     card, section = read_card(folder), job.settings.evaluate
     names = card.focus or card.labels
     labels = sorted(card.labels.index(names[index % len(names)]) for index in range(DRAWN))
-    drawing = card.drawing
-    return np.asarray(followed(generate(folder, labels, DRAWN, section.seed, drawing.steps, drawing.guidance, section.batch)))
+    return np.asarray(followed(generate(folder, labels, DRAWN, section.seed, card.drawing, section.batch)))
 
 
 def _scores_on_this_data(job: Job, version: Version) -> Scores:
-    """A version's scores on this data: its tags' where data, settings and code were these; else measured anew, and kept."""
-    settings, code = job.settings.evaluate.model_dump_json(), workspace.code_digest("evaluate")
+    """A version's scores on this data, drawn as it draws: its tags' where data, settings and code were these; else measured
+    anew, and kept."""
+    folder = mlflow_registry.model_folder(job.workspace, version)
+    section = job.settings.evaluate.model_copy(update={"drawing": chosen_of(read_card(folder).drawing)})
+    settings, code = section.model_dump_json(), workspace.code_digest("evaluate")
     registered = mlflow_registry.report_folder(job.workspace, version) / "params.yaml"
     data = identities(job)["data.md5"]
     same = version.tags.get("data.md5") == data and version.tags.get("evaluated_by") == code
@@ -147,9 +152,8 @@ def _scores_on_this_data(job: Job, version: Version) -> Scores:
         prefect_runs.say(
             f"scoring version {version.number} again: it was scored on other data, with other settings or by other code"
         )
-        folder = mlflow_registry.model_folder(job.workspace, version)
         data_set, keep = job.workspace / "data/curated", job.workspace / KEPT
-        followed(evaluate(job.settings.evaluate, data_set, {"version": folder}, kept, keep=keep))
+        followed(evaluate(section, data_set, {"version": folder}, kept, keep=keep))
         (kept / "settings.json").write_text(settings, encoding="utf-8")
     fresh: Scores = json.loads((kept / "scores.json").read_text(encoding="utf-8"))["version"]
     return {**{name: one for name, one in version.scores.items() if name == "held_out_loss"}, **fresh}
@@ -164,28 +168,37 @@ def _evaluated_with(params: Path) -> object:
         return None
 
 
-def _show(job: Job, compared: Comparison, samples: Pixels, scores: tuple[Scores, Scores]) -> None:
+def _show(job: Job, compared: Comparison, samples: Pixels, scores: Scores, beaten: Scores) -> None:
     challenger, champion = compared.challenger, compared.champion
     title = f"{challenger.name}: version {challenger.number}"
     rows = [f"## {title} {'against champion ' + champion.number if champion else '(no champion yet)'}\n"]
     rows += [f"- {'passed' if one.passed else '**refused**'}: {one.gate}: {one.text}" for one in compared.found]
-    rows += ["\n| score | challenger | champion |", "|---|---|---|"]
-    rows += [f"| {name} | {_figure(scores[0], name)} | {_figure(scores[1], name)} |" for name in scores[0]]
-    sheets = [("challenger", challenger, samples)]
+    rows += ["\n| score (95 % interval) | challenger | champion | real images |", "|---|---|---|---|"]
+    for name, one in scores.items():
+        floor = f"{one['floor']:.4g}" if "floor" in one else ""
+        rows.append(f"| {name} | {_figure(scores, name)} | {_figure(beaten, name)} | {floor} |")
+    sheet = job.workspace / ".darkroom/compared-challenger.png"
+    contact_sheet(samples, columns=8, scale=max(1, 96 // samples.shape[1])).save(sheet)
+    rows += [f"\n### Challenger, version {challenger.number}\n", prefect_runs.embedded(sheet, "drawn by the challenger")]
     if champion is not None:
-        sheets.append(("champion", champion, _samples(job, champion)))
-    for who, version, pixels in sheets:
-        sheet = job.workspace / ".darkroom" / f"compared-{who}.png"
-        contact_sheet(pixels, columns=8, scale=max(1, 96 // pixels.shape[1])).save(sheet)
-        rows += [
-            f"\n### {who.capitalize()}, version {version.number}\n",
-            prefect_runs.embedded(sheet, f"drawn by version {version.number}"),
-        ]
+        rows.append(_beside(job, challenger, champion))
     prefect_runs.show_page("promotion", "\n".join(rows), "Challenger and champion, from the same seeds")
 
 
+def _beside(job: Job, challenger: Version, champion: Version) -> str:
+    """The champion beside the challenger, from the same noise, and how sure each difference is."""
+    rival = as_served(f"challenger {challenger.number}", mlflow_registry.model_folder(job.workspace, challenger))
+    notes: list[str] = []
+    found = followed(with_champion(job, champion, rival), lambda event: notes.append(sentence(event)))
+    return told(job, found, (rival.name, f"champion {champion.number}")) if found else f"\n{notes[-1]}"
+
+
 def _figure(scores: Scores, name: str) -> str:
-    return f"{scores[name]['value']:.4g}" if name in scores else ""
+    if name not in scores:
+        return ""
+    one = scores[name]
+    interval = f" ({one['low']:.4g} to {one['high']:.4g})" if "low" in one and "high" in one else ""
+    return f"{one['value']:.4g}{interval}"
 
 
 @task(task_run_name="draw from the champion", **STEP)

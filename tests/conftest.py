@@ -70,7 +70,8 @@ def tiny_settings(source: Path) -> dict[str, Any]:
     settings["train_base"] |= {"images": 96, "batch_size": 16, "device": "cpu", "network": network, **cadence}
     settings["train_base"]["drawing"]["steps"] = 3
     settings["finetune"] |= {"images": 48, "batch_size": 16, "device": "cpu", "focus": ["disc"], **cadence}
-    settings["evaluate"] |= {"images": 16, "steps": 3, "batch": 16, "bootstrap": 100, "shown": 4}
+    settings["evaluate"] |= {"images": 16, "batch": 16, "bootstrap": 100, "shown": 4}
+    settings["evaluate"]["drawing"]["steps"] = 3
     settings["evaluate"]["features"] = {"kind": "pixels", "side": 8}
     settings["evaluate"]["metrics"] = [{"kind": "kernel_distance"}, {"kind": "coverage", "k": 3}]
     settings["register"]["name"] = "tiny"

@@ -25,36 +25,36 @@ from darkroom.features.features import Features
 from darkroom.images import ImageSet
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard
+from darkroom.networks.weights import AsTrained, Average
 from darkroom.randomness import HELD_OUT, generator_for
-from darkroom.sampling import draw, evaluations, labels_for, noise_for
+from darkroom.sampling import draw, evaluations, in_words, labels_for, noise_for
 
 FIRST = 64  # images of every candidate
 LEAST = 3  # candidates that are never dropped
 BATCH = 64
 _REFERENCE, _RESAMPLING = 40, 41  # positions in the stream of random numbers
 
-Loaded = Callable[[str], tuple[Denoiser, ModelCard]]  # weights by their name
+Loaded = Callable[[AsTrained | Average], tuple[Denoiser, ModelCard]]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Weights, by name, and how images are drawn from them."""
+    """Which weights of the model, and how images are drawn from them."""
 
-    weights: str
+    weights: AsTrained | Average
     drawing: Drawing
 
     @property
     def key(self) -> str:
         """What it is told apart by."""
-        facts = json.dumps([self.weights, self.drawing.model_dump(mode="json")], sort_keys=True)
+        facts = json.dumps([self.weights.words, self.drawing.model_dump(mode="json")], sort_keys=True)
         return sha256(facts.encode()).hexdigest()[:16]
 
     @property
     def words(self) -> str:
         """In a few words."""
-        order = f" {self.drawing.sampler.order}" if hasattr(self.drawing.sampler, "order") else ""
-        drawn = f"{self.drawing.sampler.kind}{order}, {self.drawing.steps} steps, guidance {self.drawing.guidance:g}"
-        return drawn if self.weights == "as trained" else f"{self.weights}, {drawn}"
+        drawn = in_words(self.drawing)
+        return drawn if isinstance(self.weights, AsTrained) else f"{self.weights.words}, {drawn}"
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,11 @@ class Search:
 
 
 def grid(
-    drawing: Drawing, weights: Sequence[str], samplers: Sequence[Any], steps: Sequence[int], scales: Sequence[float]
+    drawing: Drawing,
+    weights: Sequence[AsTrained | Average],
+    samplers: Sequence[Any],
+    steps: Sequence[int],
+    scales: Sequence[float],
 ) -> Iterator[Candidate]:
     """Every combination, the present drawing first; the schedule of noise levels stays."""
     yield Candidate(weights[0], drawing)
@@ -255,12 +259,12 @@ def identity(facts: Mapping[str, Any]) -> str:
     return sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_choice(choice: Choice, folder: Path) -> None:
-    """choice.json with all that was measured, and curve.png: speed against quality."""
+def write_choice(choice: Choice, weights_digest: str, folder: Path) -> None:
+    """choice.json with all that was measured of the model with these weights, and curve.png: speed against quality."""
     told = [
         {
             "drawing": one.candidate.drawing.model_dump(mode="json"),
-            "weights": one.candidate.weights,
+            "weights": one.candidate.weights.model_dump(mode="json"),
             "n": one.n,
             "kernel_distance": one.score._asdict(),
             "images_per_second": round(one.images_per_second, 3),
@@ -270,7 +274,12 @@ def write_choice(choice: Choice, folder: Path) -> None:
         }
         for one in choice.measured
     ]
-    content = {"best": choice.best.candidate.words, "quickest_level": choice.quickest.candidate.words, "measured": told}
+    content = {
+        "weights_digest": weights_digest,
+        "best": choice.best.candidate.words,
+        "quickest_level": choice.quickest.candidate.words,
+        "measured": told,
+    }
     (folder / "choice.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     _plot(choice, folder / "curve.png")
 

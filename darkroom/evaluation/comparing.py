@@ -12,18 +12,20 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from darkroom.evaluation import discrepancy
 from darkroom.evaluation.figures import Better, Estimate, Numbers
-from darkroom.evaluation.generating import Generate
+from darkroom.evaluation.generating import CODE, Generate
+from darkroom.evaluation.keeping import Kept, code_of, key_of
 from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.metrics import Coverage, KernelDistance, Precision
 from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets
-from darkroom.evaluation.page import Block, Cell, Part, Picture, Table, estimated, number, page
+from darkroom.evaluation.page import Block, Cell, Part, Picture, Table, Words, estimated, number, page
 from darkroom.events import Event, Progressed
 from darkroom.features.features import Features
 from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
-from darkroom.networks.saved import ModelCard, read_card
+from darkroom.kernels import cubic, resampled
+from darkroom.networks.saved import Drawing, ModelCard, read_card
 from darkroom.randomness import HELD_OUT, generator_for
+from darkroom.refs import digest_of
 from darkroom.sampling import generate, labels_for
 
 FEWEST = 8  # real images below which no score says anything
@@ -75,24 +77,54 @@ class Comparison:
         return contact_sheet(framed, COLUMNS, scale, gap=3)
 
 
+@dataclass(frozen=True)
+class Rival:
+    """A model in a comparison: what it is called there, its folder, and how it is drawn."""
+
+    name: str
+    folder: Path
+    drawing: Drawing
+
+
+def as_served(name: str, folder: Path) -> Rival:
+    """A model drawn with its own sampler, steps and guidance. Raises ModelError."""
+    return Rival(name, folder, read_card(folder).drawing)
+
+
 def page_of(comparison: Comparison, names: tuple[str, str], scale: int) -> str:
     """The comparison as one self-contained page."""
+    return page("{} and {} compared".format(*names), _lead(comparison), [Part("Scores", "", _blocks(comparison, names, scale))])
+
+
+def part_of(comparison: Comparison, names: tuple[str, str], scale: int) -> Part:
+    """The comparison as a part of another page."""
+    return Part("{} beside {}".format(*names), "", [Words([_lead(comparison)]), *_blocks(comparison, names, scale)])
+
+
+def readings(comparison: Comparison, names: tuple[str, str]) -> list[str]:
+    """What each contest says, in words."""
+    words = {"first": f"{names[0]} is better", "second": f"{names[1]} is better", "neither": "no difference seen"}
+    return [words[one.winner] for one in comparison.contests]
+
+
+def _blocks(comparison: Comparison, names: tuple[str, str], scale: int) -> list[Block]:
     first, second = names
     heads = ("Score", first, second, f"{first} less {second}", f"P({first} is better)", "Reading")
     rows = []
-    for one in comparison.contests:
-        words = {"first": f"{first} is better", "second": f"{second} is better", "neither": "no difference seen"}[one.winner]
+    for one, words in zip(comparison.contests, readings(comparison, names), strict=True):
         cells = (Cell(one.metric.replace("_", " ").capitalize(), one.meaning), Cell(number(one.first)), Cell(number(one.second)))
         tone = "level" if one.winner == "neither" else ""
         rows.append((*cells, estimated(one.difference), Cell(f"{one.first_better:.3f}", one.better, "n"), Cell(words, "", tone)))
-    lead = (
+    caption = f"Each pair comes from the same noise: {first} left, {second} right. The first ones; not chosen."
+    return [Table("", heads, rows), Picture("Pairs", comparison.sheet(4 * COLUMNS, scale), caption)]
+
+
+def _lead(comparison: Comparison) -> str:
+    return (
         f"{comparison.n:,} images of each, the same labels from the same noise ({', '.join(comparison.labels)}), against "
         f"{comparison.reference:,} training images. Each resampling takes the same images of both. A difference is called one "
         f"from a probability of {SURE:g} on, either way."
     )
-    caption = f"Each pair comes from the same noise: {first} left, {second} right. The first ones; not chosen."
-    blocks: list[Block] = [Table("", heads, rows), Picture("Pairs", comparison.sheet(4 * COLUMNS, scale), caption)]
-    return page(f"{first} and {second} compared", lead, [Part("Scores", "", blocks)])
 
 
 @dataclass(frozen=True)
@@ -106,9 +138,11 @@ class Terms:
     rounds: int  # resamplings
 
 
-def compare(first: Path, second: Path, data: Path, terms: Terms, draw: Generate = generate) -> Generator[Event, None, Comparison]:
-    """Each model is drawn with its own sampler, steps and guidance, as it would be served. Raises NotComparable, ModelError."""
-    cards = (read_card(first), read_card(second))
+def compare(
+    first: Rival, second: Rival, data: Path, terms: Terms, keep: Path | None = None, draw: Generate = generate
+) -> Generator[Event, None, Comparison]:
+    """Two models from the same noise. Drawn images are kept in the folder `keep`. Raises NotComparable, ModelError."""
+    cards, kept = (read_card(first.folder), read_card(second.folder)), Kept(keep)
     train, *others = _splits(data)
     names = _in_common(cards, train)
     real = train.only(names)
@@ -118,10 +152,13 @@ def compare(first: Path, second: Path, data: Path, terms: Terms, draw: Generate 
         raise NotComparable(f"{len(real)} training images with the labels {', '.join(names)}; at least {FEWEST} are needed")
     made = []
     told = _labels(cards[0], names, terms.seed, n)
-    for folder, card in zip((first, second), cards, strict=True):
+    for rival, card in zip((first, second), cards, strict=True):
         wanted = [card.labels.index(name) for name in told]
-        drawing = card.drawing
-        made.append((yield from draw(folder, wanted, n, terms.seed, drawing.steps, drawing.guidance, terms.batch)))
+
+        def make(rival: Rival = rival, wanted: list[int] = wanted) -> Generator[Event, None, Pixels]:
+            return draw(rival.folder, wanted, n, terms.seed, rival.drawing, terms.batch)
+
+        made.append((yield from kept.got(_key(rival, wanted, terms), f"images of {rival.name}", make)))
     order = generator_for(terms.seed, HELD_OUT, _REFERENCE).permutation(len(real))[:n]
     described = []
     for pixels, what in ((np.asarray(real.pixels[order]), "training images"), *((one, "generated images") for one in made)):
@@ -131,6 +168,19 @@ def compare(first: Path, second: Path, data: Path, terms: Terms, draw: Generate 
     if len(held_out):
         contests.append(_copying(made, np.asarray(train.pixels), held_out, terms))
     return Comparison(names, n, len(order), (made[0], made[1]), tuple(contests))
+
+
+def _key(rival: Rival, wanted: Sequence[int], terms: Terms) -> str:
+    """The name under which the images of a model are kept."""
+    facts = {
+        "model": digest_of(rival.folder),
+        "code": code_of(*CODE),
+        "labels": list(wanted),
+        "drawing": rival.drawing.model_dump(mode="json"),
+        "seed": terms.seed,
+        "batch": terms.batch,
+    }
+    return key_of("compared", facts)
 
 
 def _splits(data: Path) -> list[ImageSet]:
@@ -185,7 +235,7 @@ def kernel_contest(real: Described, first: Described, second: Described, rounds:
         np.vstack([np.ones(n), chance.multinomial(n, np.full(n, 1 / n), rounds)]).astype(np.float64)
         for n in (len(real), len(first))
     )
-    drawn = [discrepancy.resampled(discrepancy.cubic, real, made, of_real, of_made) for made in (first, second)]
+    drawn = [resampled(cubic, real, made, of_real, of_made) for made in (first, second)]
     return _contest("kernel_distance", "lower", KernelDistance.meaning, drawn)
 
 

@@ -15,14 +15,19 @@ from darkroom.evaluation.generating import Ask, Generate, key_for
 from darkroom.evaluation.metrics import GROUPS, Metric
 from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.scoring import COURSE_ROUNDS, SHARES
+from darkroom.evaluation.signs import BANDS, MOST
 from darkroom.evaluation.subjects import FEWEST, Data, Subject, first
 from darkroom.events import Event, Noted, Progressed, followed
 from darkroom.features.features import raw
+from darkroom.networks.saved import Drawing
+from darkroom.sampling import evaluations
 from darkroom.stage import duration
 
 TRIED = 16  # images described, or looked up in the training set, to see how long one takes
 TRIED_STEPS = 2  # of the sampler
 FIXED = 1.5  # seconds: pictures, tables and the page
+SIGNS = 1.5  # seconds: of a diagnosis, beside the losses
+WIDTH = 1280  # numbers in a description, about
 Answer = TypeVar("Answer")
 
 
@@ -31,10 +36,10 @@ class Rates:
     """Seconds that things take on this machine, now."""
 
     loading: float  # a model
-    drawing: dict[str, float]  # an image, by model
+    asking: dict[str, float]  # its network once for one image, by model
     describing: float  # an image
     reading: float  # all training images, to look others up among them
-    looking_up: float  # an image, among all training images
+    looking_up: float  # an image, among all training images, one way
     operation: float  # of double precision, in a product of matrices
 
 
@@ -57,6 +62,9 @@ class Job:
     rounds: int
     describer: Describer
     draw: Generate
+    examined: bool = False  # whether models are diagnosed, too
+    mirrored: bool = False  # whether mirrored copies are looked for
+    whole: bool = True  # whether copies are looked for in features, which describes all training images
 
     def with_images(self, count: int) -> "Job":
         """The same with another number of images."""
@@ -77,17 +85,17 @@ class Job:
 
 def measured(job: Job) -> Rates:
     """Try each act on a few images; where all images are kept already, nothing is drawn."""
-    drawing, loading = {}, 0.0
+    asking, loading = {}, 0.0
     for subject in job.subjects:
-        drawing[subject.name] = 0.0
-        if job.to_draw(subject):
-            loading, drawing[subject.name] = _tried(job, subject)
+        asking[subject.name] = 0.0
+        if job.to_draw(subject) or job.examined:
+            loading, asking[subject.name] = _tried(job, subject)
     some, describing = first(job.subjects[0].reference, TRIED), 0.0
     if not job.all_described():
         raw(job.describer.network, some[:2], job.describer.batch)  # the first call of a network takes longer
         describing = _seconds(lambda: raw(job.describer.network, some, job.describer.batch)) / len(some)
     reading, looking_up = _looking(job)
-    return Rates(loading, drawing, describing, reading, looking_up, _operation())
+    return Rates(loading, asking, describing, reading, looking_up, _operation())
 
 
 def _looking(job: Job) -> tuple[float, float]:
@@ -101,16 +109,17 @@ def _looking(job: Job) -> tuple[float, float]:
 
 
 def _tried(job: Job, subject: Subject) -> tuple[float, float]:
-    """Seconds to load a model, and to draw an image of a full batch: each step asks the network alike, so a few of them do."""
+    """Seconds to load a model, and to ask its network for an image of a full batch: it is asked alike at each step."""
     ask, batch = job.ask, min(job.ask.batch, job.ask.count)
-    steps = min(TRIED_STEPS, ask.steps)
+    whole = ask.drawing.of(subject.card.drawing)
+    once, few = (whole.model_copy(update={"steps": steps}) for steps in (1, min(TRIED_STEPS, whole.steps)))
 
-    def act(count: int, steps: int) -> float:
-        return _seconds(lambda: followed(job.draw(subject.folder, None, count, ask.seeds[0], steps, ask.guidance, ask.batch)))
+    def act(count: int, drawing: Drawing) -> float:
+        return _seconds(lambda: followed(job.draw(subject.folder, None, count, ask.seeds[0], drawing, ask.batch)))
 
-    loading = act(1, 1)
-    some = max(act(batch, steps) - loading, 1e-6)
-    return loading, some / batch * ask.steps / steps
+    loading = act(1, once)
+    some = max(act(batch, few) - loading, 1e-6)
+    return loading, some / batch / evaluations(few)
 
 
 def _seconds(act: Callable[[], object]) -> float:
@@ -128,27 +137,48 @@ def _operation() -> float:
 def acts(job: Job, rates: Rates) -> list[Act]:
     """What there is to do, in order, with the seconds that it will take."""
     found = [
-        Act(f"drawing from {subject.folder.name}", rates.loading + job.to_draw(subject) * rates.drawing[subject.name])
+        Act(f"drawing from {subject.folder.name}", rates.loading + job.to_draw(subject) * _drawing(job, subject, rates))
         for subject in job.subjects
         if job.to_draw(subject)
     ]
+    all_missing = job.describer.missing(job.data.training.pixels) if job.whole else 0
     for subject in job.subjects:
         n, new = subject.n(job.ask.count), job.to_draw(subject)
         for images, what in ((subject.reference, "training"), (subject.unseen, "unseen")):
             missing = job.describer.missing(first(images, n))
             new += missing
             found.append(Act(f"describing {what} images for {subject.name}", missing * rates.describing))
-        made = len(job.ask.seeds) * n if new else 0
+        made = len(job.ask.seeds) * (job.ask.count if job.whole else n) if new else 0
         found.append(Act(f"describing images of {subject.name}", made * rates.describing))
         found.append(Act(f"scoring {subject.name}", _scoring(job, n, rates)))
-        looked_up = len(job.ask.seeds) * job.ask.count + len(subject.unseen)
-        found.append(Act(f"looking for copies in {subject.name}", looked_up * rates.looking_up + 2 * rates.reading))
+        looked_up, ways = len(job.ask.seeds) * job.ask.count + len(subject.unseen), 2 if job.mirrored else 1
+        seconds = ways * (looked_up * rates.looking_up + 2 * rates.reading)
+        if job.whole:
+            held_out = job.describer.missing(np.asarray(subject.unseen.pixels[:]))
+            if all_missing:
+                found.append(Act("describing all training images", all_missing * rates.describing))
+            found.append(Act(f"describing all held-out images for {subject.name}", held_out * rates.describing))
+            seconds += looked_up * len(job.data.training) * WIDTH * rates.operation
+            all_missing = 0  # for the next model they are kept
+        found.append(Act(f"looking for copies in {subject.name}", seconds))
+    found += [Act(f"examining {subject.name}", _examining(job, subject, rates)) for subject in job.subjects if job.examined]
     return [*found, Act("writing the report", FIXED)]
+
+
+def _drawing(job: Job, subject: Subject, rates: Rates) -> float:
+    """Seconds to draw an image."""
+    return rates.asking[subject.name] * evaluations(job.ask.drawing.of(subject.card.drawing))
+
+
+def _examining(job: Job, subject: Subject, rates: Rates) -> float:
+    """Seconds: the network asked at each band of noise for training and held-out images; the other signs are alike for all."""
+    images = sum(min(MOST, len(one)) for one in (subject.reference, subject.unseen))
+    return rates.loading + len(BANDS) * images * rates.asking[subject.name] + SIGNS
 
 
 def _scoring(job: Job, n: int, rates: Rates) -> float:
     """Seconds: multiplications and additions counted, for made images of each seed and for unseen ones."""
-    width = 1280  # numbers in a description, about
+    width = WIDTH
     rounds = job.rounds + sum(share**2 for share in SHARES) * COURSE_ROUNDS
     kernel = 3 * n * n * (width + rounds)
     near = 4 * n * n * width
@@ -166,22 +196,31 @@ def _scoring(job: Job, n: int, rates: Rates) -> float:
 
 
 def fitted(job: Job, minutes: float) -> Generator[Event, None, tuple[Job, list[Act], str]]:
-    """The job, with as many images as fit into `minutes`; what there is to do; and the reason where images were given up.
+    """The job as it fits into `minutes`: first the search for copies in features is given up, where it would describe images
+    anew, then images; what there is to do; and the reason.
 
     Says how long it will take.
     """
     yield Noted("trying each act on a few images, to know what this evaluation will take")
     rates = measured(job)
-    chosen, plan = job, acts(job, rates)
-    while _total(plan) > 60 * minutes and chosen.ask.count > FEWEST:
-        chosen = job.with_images(max(FEWEST, int(chosen.ask.count * 0.95)))
+    chosen, plan, reasons = job, acts(job, rates), list[str]()
+    if _total(plan) > 60 * minutes and job.whole and job.describer.missing(job.data.training.pixels):
+        chosen = replace(job, whole=False)
         plan = acts(chosen, rates)
-    reason = ""
+        reasons.append(
+            f"copies are looked for in pixels only: to describe {len(job.data.training):,} training images takes more than "
+            f"evaluate.minutes ({minutes:g}) leaves"
+        )
+    while _total(plan) > 60 * minutes and chosen.ask.count > FEWEST:
+        chosen = chosen.with_images(max(FEWEST, int(chosen.ask.count * 0.95)))
+        plan = acts(chosen, rates)
     if chosen.ask.count < job.ask.count:
-        reason = (
+        reasons.append(
             f"{chosen.ask.count} images are drawn with each model instead of {job.ask.count}, to keep within "
             f"evaluate.minutes ({minutes:g}) on this machine"
         )
+    reason = "; ".join(reasons)
+    if reason:
         yield Noted(f"{reason}: {job.ask.count} would take about {duration(_total(acts(job, rates)))}")
     yield Noted(f"this will take about {duration(_total(plan))}: {_parts(plan)}")
     return chosen, plan, reason

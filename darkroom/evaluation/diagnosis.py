@@ -28,6 +28,7 @@ class Evidence:
 
     figures: Mapping[str, Figure]  # kernel_distance and precision are read
     copies: Memorisation
+    in_features: Memorisation | None = None
     variety: Estimate | None = None
     colour: Mapping[str, Sign] = field(default_factory=dict)
     leaks: Mapping[str, Sign] = field(default_factory=dict)
@@ -121,13 +122,17 @@ class _Settings:
 
 
 def _memorising(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
-    copies = evidence.copies
-    if not _above(copies.copied, copies.copied_held_out):
+    places = {"in pixels": evidence.copies} | ({"in features": evidence.in_features} if evidence.in_features else {})
+    found = {place: it for place, it in places.items() if _above(it.copied, it.copied_held_out)}
+    if not found:
         return
     yield Finding(
         "memorising",
-        f"{_counted(copies.copied)} are copies of a training image, of real held-out images "
-        f"{_counted(copies.copied_held_out)} look so; nearer to one than 99 % of real images: {_counted(copies.too_near)}",
+        "; ".join(
+            f"{place} {_counted(it.copied)} are copies of a training image, of real held-out images "
+            f"{_counted(it.copied_held_out)} look so, nearer to one than 99 % of real images: {_counted(it.too_near)}"
+            for place, it in found.items()
+        ),
         "more images or stronger augmentation; a shorter training",
         known.changes(own__images=_half, own__patience=lambda old: old or 3, augment__transforms=_stronger),
     )
@@ -137,8 +142,7 @@ def _collapsed(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
     variety = evidence.variety
     if variety is None or variety.high >= LEAST_VARIETY:
         return
-    guidance = next((name for name in ("evaluate.drawing.guidance", "evaluate.guidance") if known.at(name) is not None), "")
-    changes = known.changes(**{guidance.replace(".", "__"): 1.0}) if guidance and known.at(guidance) > 1 else ()
+    changes = known.changes(evaluate__drawing__guidance=1.0) if (known.at("evaluate.drawing.guidance") or 1) > 1 else ()
     yield Finding(
         "collapsed",
         f"the generated images are as varied as {_percent(variety.value)} ({_percent(variety.low)} to "

@@ -7,19 +7,20 @@ import json
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from darkroom.evaluation.cost import Job, fitted, paced
 from darkroom.evaluation.describing import Describer
-from darkroom.evaluation.examining import Examined, Making, examined
+from darkroom.evaluation.examining import Examined, Making, Seen, examined
 from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.generating import Ask, Generate, drawn, told_names
 from darkroom.evaluation.keeping import Kept
-from darkroom.evaluation.memorisation import Memorisation, Share, memorisation
+from darkroom.evaluation.memorisation import Memorisation, Share, memorisation, memorisation_in_features
 from darkroom.evaluation.metrics import Metric
+from darkroom.evaluation.neighbourhoods import Described
 from darkroom.evaluation.report import ModelPage, pairs_of
 from darkroom.evaluation.scoring import DescribedSets, by_label, course, scored
 from darkroom.evaluation.subjects import FEWEST, Subject, first, read_data, subjects_of
@@ -27,8 +28,10 @@ from darkroom.evaluation.writing import history_of, write
 from darkroom.events import Event, Noted, Progressed, ScoreMeasured
 from darkroom.features.features import Features
 from darkroom.images import Pixels
+from darkroom.networks.saved import ChosenDrawing
+from darkroom.networks.weights import Weights, with_weights
 from darkroom.refs import ScoresRef, digest_of, replaced
-from darkroom.sampling import evaluations, generate
+from darkroom.sampling import evaluations, generate, in_words
 from darkroom.sections import Section
 
 KEPT = Path(".darkroom/features")  # in a workspace: drawn images and features, which stages' outputs do not hold
@@ -38,8 +41,8 @@ class EvaluateSection(Section):
     """Settings of the step `evaluate`."""
 
     images: Annotated[int, Field(ge=FEWEST, description="how many images each model generates with each seed")]
-    steps: Annotated[PositiveInt, Field(description="steps of the sampler")]
-    guidance: Annotated[float, Field(ge=0, description="strength of guidance; 1 is none")]
+    drawing: Annotated[ChosenDrawing, Field(description="how images are drawn: scored so, and the registered version draws so")]
+    weights: Annotated[Weights, Field(description="of the tuned model: scored with them, and registered with them")]
     seed: NonNegativeInt
     seeds: Annotated[int, Field(ge=1, le=100, description="how many seeds, from `seed` on; scores are means over them")]
     minutes: Annotated[PositiveFloat, Field(description="most that an evaluation may take: fewer images are drawn to keep it")]
@@ -70,7 +73,7 @@ class EvaluateSection(Section):
     def ask(self) -> Ask:
         """How images are drawn."""
         seeds = tuple(range(self.seed, self.seed + self.seeds))
-        return Ask(self.images, seeds, self.steps, self.guidance, self.batch)
+        return Ask(self.images, seeds, self.drawing, self.batch)
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,9 @@ def evaluate(
     subjects = tuple(subjects_of(found, models, section.seed))
     describer = Describer(section.features, Kept(keep), section.batch)
     job = Job(found, subjects, section.ask, section.metrics, section.bootstrap, describer, draw)
+    job = replace(job, examined=making is not None, mirrored=making is not None and making.mirrors)
     job, plan, reason = yield from fitted(job, section.minutes)
-    looks = yield from paced(_looks(section, job, making is not None and making.mirrors), plan)
-    health = (yield from _health(looks, making)) if making else {}
+    looks, health = yield from paced(_all(section, job, making), plan)
     pages = [_page(section, job, looked, reason, histories or {}, health) for looked in looks]
     with replaced(out) as folder:
         if making:
@@ -120,24 +123,48 @@ def evaluate(
     return ScoresRef(str(scores), digest_of(scores), sum(len(page.figures) for page in pages))
 
 
-def _looks(section: EvaluateSection, job: Job, mirrored: bool) -> Generator[Event, None, list[Looked]]:
+def evaluate_workspace(section: EvaluateSection, at: Path, settings: Mapping[str, Any]) -> Generator[Event, None, ScoresRef]:
+    """Evaluate and examine both models of the workspace `at`, the tuned one with the weights chosen, into reports/evaluate.
+
+    `settings`, all of params.yaml, name old values in remedies. Raises as `evaluate`, and FileNotFoundError for weights that
+    were not kept.
+    """
+    with with_weights(at / "models/tuned", section.weights, at / KEPT.parent) as tuned:
+        return (
+            yield from evaluate(
+                section,
+                at / "data/curated",
+                {"base": at / "models/base", "tuned": tuned},
+                at / "reports/evaluate",
+                keep=at / KEPT,
+                histories={"base": at / "reports/train_base/loss.csv", "tuned": at / "reports/finetune/loss.csv"},
+                making=Making(at / "data/augmented", settings, {"base": "train_base", "tuned": "finetune"}),
+            )
+        )
+
+
+def _all(
+    section: EvaluateSection, job: Job, making: Making | None
+) -> Generator[Event, None, tuple[list[Looked], dict[str, Examined]]]:
     """First all images are drawn: a model that has diverged is known before anything is described."""
     made = {}
     for subject in job.subjects:
         made[subject.name] = yield from drawn(subject, job.ask, job.describer.kept, job.draw)
     found = []
     for subject in job.subjects:
-        found.append((yield from _looked(section, job, subject, made[subject.name], mirrored)))
-    return found
+        found.append((yield from _looked(section, job, subject, made[subject.name])))
+    return found, (yield from _health(found, making)) if making else {}
 
 
 def _health(looks: list[Looked], making: Making) -> Generator[Event, None, dict[str, Examined]]:
     """What ails each model."""
     found = {}
-    for at, looked in enumerate(looks):
+    for looked in looks:
         name, page = looked.subject.name, looked.page
-        found[name] = examined(looked.subject, looked.made, looked.sets, (page.figures, page.copies), making)
-        yield Progressed("examining models", at + 1, len(looks), "models")
+        yield Progressed(f"examining {name}", 0, 1, "models")
+        seen = Seen(page.figures, page.copies, page.copies_in_features)
+        found[name] = examined(looked.subject, looked.made, looked.sets, seen, making)
+        yield Progressed(f"examining {name}", 1, 1, "models")
         yield Noted(f"{name}: {found[name].diagnosis.verdict}")
     return found
 
@@ -156,10 +183,8 @@ def _page(
     return replace(looked.page, facts=facts, history=history_of(histories.get(name)), blocks=blocks)
 
 
-def _looked(
-    section: EvaluateSection, job: Job, subject: Subject, made: list[Pixels], mirrored: bool
-) -> Generator[Event, None, Looked]:
-    """One model described, scored, and looked at for copies, for mirrored ones too where asked."""
+def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pixels]) -> Generator[Event, None, Looked]:
+    """One model described, scored, and looked at for copies."""
     name, whole, training = subject.name, np.concatenate(made), job.data.training.pixels
     sets = yield from _described(job, subject, made)
     if sets.n < job.ask.count:
@@ -170,17 +195,39 @@ def _looked(
     main = next((metric for metric in section.metrics if metric.kind == "kernel_distance"), None)
     settling = course(main, sets, section.seed) if main else []
     yield Progressed(f"scoring {name}", 1, 1, "models")
+    held_out = np.asarray(subject.unseen.pixels[:])
+    described = (yield from _all_described(job, subject, made, held_out)) if job.whole else None
     yield Progressed(f"looking for copies in {name}", 0, len(whole))
-    copies = memorisation(whole, training, np.asarray(job.data.held_out.only(subject.card.focus).pixels), mirrored)
+    copies = memorisation(whole, training, held_out, job.mirrored)
+    in_features = memorisation_in_features(*described) if described else None
     yield Progressed(f"looking for copies in {name}", len(whole), len(whole))
-    figures = result.figures | _shares(copies)
+    figures = result.figures | _shares(copies, "pixels")
+    if in_features:
+        figures |= {f"{kind}_in_features": it for kind, it in _shares(in_features, section.features.name).items()}
     yield from (Noted(f"{name}: {why}") for why in result.refused.values())
     yield from _told(name, figures)
     pairs = pairs_of(whole, training, copies, section.shown)
     page = ModelPage(
         name, subject.card.focus, whole[: section.shown], pairs, figures, copies, result.refused, (), labels, settling
     )
+    if in_features:
+        near = pairs_of(whole, training, in_features, section.shown)
+        page = replace(page, copies_in_features=in_features, pairs_in_features=near)
     return Looked(section, subject, whole, training, sets, page)
+
+
+def _all_described(
+    job: Job, subject: Subject, made: list[Pixels], held_out: Pixels
+) -> Generator[Event, None, tuple[Described, Described, Described]]:
+    """Scaled features of all made, all training and all held-out images of the focus, to look for copies in them."""
+    describer, name = job.describer, subject.name
+    drawn = []
+    for pixels in made:
+        drawn.append((yield from describer.described(pixels, f"images of {name}")))
+    training = yield from describer.described(job.data.training.pixels, "all training images")
+    unseen = yield from describer.described(held_out, f"all held-out images for {name}")
+    scaled = [describer.features.scaled(one) for one in (np.concatenate(drawn), training, unseen)]
+    return scaled[0], scaled[1], scaled[2]
 
 
 def _described(job: Job, subject: Subject, made: list[Pixels]) -> Generator[Event, None, DescribedSets]:
@@ -190,7 +237,8 @@ def _described(job: Job, subject: Subject, made: list[Pixels]) -> Generator[Even
         real[what] = yield from describer.described(first(images, n), f"{what} images for {subject.name}")
     described = []
     for pixels in made:
-        described.append((yield from describer.described(pixels[:n], f"images of {subject.name}")))
+        wanted = pixels if job.whole else pixels[:n]
+        described.append((yield from describer.described(wanted, f"images of {subject.name}"))[:n])
     names = np.array(job.data.names)
     return DescribedSets(
         features=describer.features,
@@ -206,12 +254,12 @@ def _described(job: Job, subject: Subject, made: list[Pixels]) -> Generator[Even
 def _facts(section: EvaluateSection, job: Job, looked: Looked, reason: str) -> list[tuple[str, str]]:
     """How it was measured."""
     ask, card = job.ask, looked.subject.card
-    drawing = card.drawing.model_copy(update={"steps": ask.steps, "guidance": ask.guidance})
+    drawing = ask.drawing.of(card.drawing)
     seeds = f"{ask.seeds[0]}" if len(ask.seeds) == 1 else f"{ask.seeds[0]} to {ask.seeds[-1]}"
     reference = ", ".join(card.focus) or "all labels"
     facts = [
         ("generated", f"{ask.count:,} images" + (f" with each of {len(ask.seeds)} seeds" if len(ask.seeds) > 1 else "")),
-        ("sampler", f"{card.drawing.sampler.kind}, {ask.steps} steps, guidance {ask.guidance:g}"),
+        ("drawn by", in_words(drawing)),
         ("asked of the network", f"{evaluations(drawing)} times an image"),
         ("seed", seeds),
         ("reference", f"{looked.sets.n:,} of {len(looked.subject.reference):,} training images ({reference})"),
@@ -222,10 +270,10 @@ def _facts(section: EvaluateSection, job: Job, looked: Looked, reason: str) -> l
     return [*facts, ("fewer images", reason)] if reason else facts
 
 
-def _shares(copies: Memorisation) -> dict[str, Figure]:
+def _shares(copies: Memorisation, features: str) -> dict[str, Figure]:
     def figure(share: Share, held_out: Share, meaning: str) -> Figure:
         made, floor = (it.estimate for it in (share, held_out))
-        return Figure(share.n, held_out.n, made, floor, "lower", meaning, features="pixels")
+        return Figure(share.n, held_out.n, made, floor, "lower", f"{meaning} (in {features})", features=features)
 
     return {
         "copied_share": figure(

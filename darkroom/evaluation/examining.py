@@ -12,7 +12,7 @@ from darkroom.evaluation.diagnosis import Diagnosis, Evidence, diagnose
 from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.leaking import leaks
 from darkroom.evaluation.memorisation import Memorisation
-from darkroom.evaluation.page import Block, Cell, Table, Words, estimated
+from darkroom.evaluation.page import Block, Cell, Paste, Table, estimated
 from darkroom.evaluation.scoring import DescribedSets
 from darkroom.evaluation.signs import colour, loss_gaps, variety
 from darkroom.evaluation.subjects import Subject
@@ -44,7 +44,7 @@ class Examined:
         """For the page."""
         return [
             Table("Diagnosis", ("Finding", "Evidence", "Remedy", "Change of params.yaml"), _findings(self.diagnosis)),
-            Words([f"To paste into params.yaml: {line}" for line in [self.diagnosis.snippet.strip()] if line]),
+            Paste("To paste into params.yaml", self.diagnosis.snippet),
             Table("What the diagnosis rests on", ("Sign", "Generated images", "Real images"), _signs(self.evidence)),
         ]
 
@@ -58,10 +58,17 @@ class Examined:
         }
 
 
-def examined(
-    subject: Subject, made: Pixels, sets: DescribedSets, found: tuple[Mapping[str, Figure], Memorisation], making: Making
-) -> Examined:
-    """Gather the signs of one model and judge them; `found` are its figures and what was found of copies.
+@dataclass(frozen=True)
+class Seen:
+    """What an evaluation found of a model: its figures; copies in pixels, and in features where all images were described."""
+
+    figures: Mapping[str, Figure]
+    copies: Memorisation
+    in_features: Memorisation | None = None
+
+
+def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, making: Making) -> Examined:
+    """Gather the signs of one model and judge them.
 
     The loss is compared where the weights are there. Raises ModelError.
     """
@@ -70,8 +77,9 @@ def examined(
     scaled = [sets.features.scaled(one) for one in (sets.unseen, sets.made[0])]
     there = (subject.folder / "weights.safetensors").is_file()
     evidence = Evidence(
-        figures=found[0],
-        copies=found[1],
+        figures=seen.figures,
+        copies=seen.copies,
+        in_features=seen.in_features,
         variety=variety(scaled[0], scaled[1], seed),
         colour=colour(real, unseen, made, seed),
         leaks=leaks(read_recipe(making.augmented), real, unseen, made, seed),

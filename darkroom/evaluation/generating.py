@@ -12,7 +12,7 @@ from darkroom.evaluation.keeping import Kept, code_of, key_of
 from darkroom.evaluation.subjects import Subject, check_drawn
 from darkroom.events import Event
 from darkroom.images import Pixels
-from darkroom.networks.saved import ModelCard
+from darkroom.networks.saved import ChosenDrawing, Drawing, ModelCard
 from darkroom.refs import digest_of
 from darkroom.sampling import labels_for
 
@@ -38,8 +38,7 @@ class Generate(Protocol):
         labels: Sequence[int] | None,
         count: int,
         seed: int,
-        steps: int,
-        guidance: float,
+        drawing: Drawing,
         batch: int,
     ) -> Generator[Event, None, NDArray[Any]]:
         """Draw `count` images."""
@@ -52,8 +51,7 @@ class Ask:
 
     count: int
     seeds: tuple[int, ...]
-    steps: int
-    guidance: float
+    drawing: ChosenDrawing
     batch: int
 
 
@@ -63,7 +61,9 @@ def key_for(subject: Subject, ask: Ask, seed: int) -> str:
         "model": digest_of(subject.folder),
         "code": code_of(*CODE),
         "seed": seed,
-        **{name: getattr(ask, name) for name in ("count", "steps", "guidance", "batch")},
+        "count": ask.count,
+        "drawing": ask.drawing.model_dump(mode="json"),
+        "batch": ask.batch,
     }
     return key_of("drawn", facts)
 
@@ -74,7 +74,7 @@ def drawn(subject: Subject, ask: Ask, kept: Kept, draw: Generate) -> Generator[E
     for seed in ask.seeds:
 
         def make(seed: int = seed) -> Generator[Event, None, NDArray[Any]]:
-            return draw(subject.folder, None, ask.count, seed, ask.steps, ask.guidance, ask.batch)
+            return draw(subject.folder, None, ask.count, seed, ask.drawing.of(subject.card.drawing), ask.batch)
 
         made = yield from kept.got(key_for(subject, ask, seed), f"images of {subject.name}", make)
         yield from check_drawn(subject.name, made, (ask.count, subject.card.image_size, subject.card.image_size, 3))

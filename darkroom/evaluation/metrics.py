@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 from pydantic import Field, PositiveInt
 
+from darkroom import kernels
 from darkroom.evaluation import discrepancy, frechet
 from darkroom.evaluation.figures import Better, Estimate, jackknife, percentiles, wilson
 from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets, wide
@@ -38,7 +39,7 @@ class KernelDistance(Section):
 
     def score(self, real: Described, made: Described) -> float:
         """[n, d], [m, d] -> squared MMD x 1000."""
-        return discrepancy.squared(discrepancy.cubic, real, made)
+        return kernels.discrepancy(kernels.cubic, real, made)
 
     def estimate(self, sets: TwoSets, rounds: int, chance: np.random.Generator) -> Estimate:
         """With the 95 % percentile interval of the bootstrap over images of both sets.
@@ -46,7 +47,7 @@ class KernelDistance(Section):
         Near 0 it is up to 1.7 times as wide as need be (there the statistic is degenerate: Arcones & Gine 1992), so
         it errs towards seeing no difference; away from 0 it has the right width.
         """
-        return discrepancy.estimate(discrepancy.cubic, sets, rounds, chance)
+        return discrepancy.estimate(kernels.cubic, sets, rounds, chance)
 
 
 class Cmmd(Section):
@@ -65,11 +66,11 @@ class Cmmd(Section):
 
     def score(self, real: Described, made: Described) -> float:
         """[n, d], [m, d] -> squared MMD x 1000."""
-        return discrepancy.squared(discrepancy.gaussian, real, made)
+        return kernels.discrepancy(kernels.gaussian, real, made)
 
     def estimate(self, sets: TwoSets, rounds: int, chance: np.random.Generator) -> Estimate:
         """With its interval, as that of the kernel distance."""
-        return discrepancy.estimate(discrepancy.gaussian, sets, rounds, chance)
+        return discrepancy.estimate(kernels.gaussian, sets, rounds, chance)
 
 
 class FrechetDistance(Section):

@@ -24,6 +24,7 @@ MOST_SIDE = 32  # larger images are compared at this size: a copy is a copy ther
 BLOCK = 2048  # training images held at once
 CANDIDATES = 8  # of each image
 AT_ONCE = 256  # images compared exactly at once
+TRIED = 64  # images that try a view before many others
 ROUNDING = 2.0**-24  # of float32
 
 Some = NDArray[Any]  # images or features, one a row
@@ -141,22 +142,34 @@ def _either(straight: _Few, mirrored: _Few) -> tuple[_Few, NDArray[np.bool_]]:
 
 
 def _nearest(asked: Some, training: Some, read: Read, views: Sequence[View], count: int) -> _Few:
-    """Through views of more and more detail, until all are proven; what no view proves is compared with every one."""
+    """Through views of more and more detail, until all are proven; what no view proves is compared with every one.
+
+    A few go first: a view that does not prove most of them, as averages of noise do not, is not worth its time for the others.
+    """
     found = _Few(np.zeros((len(asked), count), np.int64), np.full((len(asked), count), np.inf))
     left = np.arange(len(asked))
     for view in views:
-        if not len(left):
-            break
-        candidates, beyond = _candidates(view(asked[left]), training, partial(_through, read, view), count)
-        few = _decided(asked[left], training, read, candidates, count)
-        proven = beyond > few.squared[:, -1]
-        found.index[left[proven]], found.squared[left[proven]] = few.index[proven], few.squared[proven]
-        left = left[~proven]
+        first = TRIED if view is not views[-1] and len(left) > 8 * TRIED else len(left)
+        tried = _proven(asked, training, read, view, left[:first], found)
+        if 2 * tried.sum() > first:
+            tried = np.append(tried, _proven(asked, training, read, view, left[first:], found))
+        left = np.append(left[: len(tried)][~tried], left[len(tried) :])
     for row in left:
         everyone = np.arange(len(training))[None]
         few = _decided(asked[row : row + 1], training, read, everyone, count)
         found.index[row], found.squared[row] = few.index[0], few.squared[0]
     return found
+
+
+def _proven(asked: Some, training: Some, read: Read, view: View, rows: NDArray[np.int64], found: _Few) -> NDArray[np.bool_]:
+    """Which of the rows are proven through one view [n]; what is proven goes into `found`."""
+    if not len(rows):
+        return np.zeros(0, np.bool_)
+    candidates, beyond = _candidates(view(asked[rows]), training, partial(_through, read, view), found.index.shape[1])
+    few = _decided(asked[rows], training, read, candidates, found.index.shape[1])
+    proven: NDArray[np.bool_] = beyond > few.squared[:, -1]
+    found.index[rows[proven]], found.squared[rows[proven]] = few.index[proven], few.squared[proven]
+    return proven
 
 
 def _through(read: Read, view: View, rows: Some) -> NDArray[np.float32]:

@@ -24,6 +24,14 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Paste:
+    """Lines to copy as they stand."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """Names and values, small: how something was measured."""
 
@@ -77,7 +85,7 @@ class Beside:
     pictures: Sequence[Picture]
 
 
-Block = Words | Facts | Table | Picture | Beside | Chart
+Block = Words | Paste | Facts | Table | Picture | Beside | Chart
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,14 @@ def page(title: str, lead: str, parts: Sequence[Part]) -> str:
     )
 
 
-def _part(part: Part, at: int) -> str:
+def with_part(whole: str, part: Part) -> str:
+    """A page, as `page` made it, with one part more before all others."""
+    top, nav, rest = whole.partition("</nav>\n")
+    opening, _, links = top.rpartition("<nav>")
+    return f"{opening}<nav><a href='#part-more'>{escape(part.title)}</a>{links}{nav}{_part(part, 'more')}{rest}"
+
+
+def _part(part: Part, at: int | str) -> str:
     note = f" <small>{escape(part.note)}</small>" if part.note else ""
     blocks = "".join(_block(block) for block in part.blocks)
     return f"<section id='part-{at}'><h2>{escape(part.title)}{note}</h2>\n{blocks}</section>\n"
@@ -111,6 +126,8 @@ def _block(block: Block) -> str:
     match block:
         case Words(sentences):
             return f"<ul class='verdict'>{''.join(f'<li>{escape(one)}</li>' for one in sentences)}</ul>\n" if sentences else ""
+        case Paste(title, text):
+            return f"<h3>{escape(title)}</h3>\n<pre>{escape(text)}</pre>\n" if text else ""
         case Facts(pairs):
             return f"<dl class='facts'>{''.join(f'<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>' for k, v in pairs)}</dl>\n"
         case Table():
@@ -206,6 +223,7 @@ th small { display: block; max-width: 22rem; line-height: 1.35; }
 .quiet, figcaption { color: var(--quiet); max-width: 46rem; }
 .verdict { padding: .9rem 1.25rem .9rem 2.2rem; margin: 1rem 0 1.5rem; background: var(--card); border-radius: .6rem; }
 .verdict li + li { margin-top: .4rem; }
+pre { padding: .9rem 1.25rem; background: var(--card); border-radius: .6rem; overflow-x: auto; font-size: .85rem; }
 .wide { overflow-x: auto; }
 .facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .6rem 1.5rem;
   margin: 1rem 0; padding: 0; }

@@ -8,7 +8,7 @@ from PIL import Image
 
 from darkroom.evaluation.charts import Line
 from darkroom.evaluation.figures import Estimate, Figure, difference
-from darkroom.evaluation.memorisation import Memorisation, Share
+from darkroom.evaluation.memorisation import Memorisation
 from darkroom.evaluation.page import Beside, Block, Cell, Chart, Facts, Part, Picture, Table, Words, estimated, number, page
 from darkroom.evaluation.page import png as png  # for those who keep the sheets
 from darkroom.evaluation.scoring import Scored
@@ -20,6 +20,16 @@ FRAME = 190  # grey
 BESIDE = 16  # samples of each model where models stand side by side
 
 Course = Sequence[tuple[int, Estimate, Estimate]]  # n, made, floor
+
+
+@dataclass(frozen=True)
+class History:
+    """A training's course: losses; held-out loss over training loss by band of noise; quick scores of its sheets (`score`)."""
+
+    loss: Sequence[Line] = ()
+    gaps: Sequence[Line] = ()
+    scores: Sequence[Line] = ()
+    score: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,8 +46,10 @@ class ModelPage:
     facts: Sequence[tuple[str, str]] = ()
     labels: Mapping[str, Scored] = field(default_factory=dict)
     course: Course = ()
-    history: Sequence[Line] = ()
+    history: History = field(default_factory=History)
     blocks: Sequence[Block] = ()
+    copies_in_features: Memorisation | None = None
+    pairs_in_features: Pixels | None = None
 
 
 def pairs_of(made: Pixels, training: Pixels, copies: Memorisation, count: int) -> Pixels:
@@ -54,9 +66,9 @@ def samples_sheet(page: ModelPage) -> Image.Image:
     return contact_sheet(page.samples, COLUMNS, SCALE)
 
 
-def pairs_sheet(page: ModelPage) -> Image.Image:
+def pairs_sheet(pairs: Pixels) -> Image.Image:
     """The pairs side by side, each in a frame of its own."""
-    framed = np.pad(page.pairs, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=FRAME)
+    framed = np.pad(pairs, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=FRAME)
     return contact_sheet(framed, COLUMNS // 2, SCALE, gap=3)
 
 
@@ -75,13 +87,16 @@ def headlines(page: ModelPage) -> list[str]:
             f"As a set, the images of {page.name} {found}: kernel distance {number(value)} (95 % interval "
             f"{number(low)} to {number(high)}; real images score {number(floor)}; n = {distance.n})."
         )
-    sentences.append(_copies(page.copies.copied, page.copies.copied_held_out))
+    sentences.append(_copies(page.copies, "in pixels"))
+    if page.copies_in_features is not None:
+        sentences.append(_copies(page.copies_in_features, "in features"))
     worst = _worst_label(page.labels)
     return [*sentences, worst] if worst else sentences
 
 
-def _copies(copied: Share, held_out: Share) -> str:
-    beside = f"({held_out.count} of {held_out.n} real held-out images look the same by this rule)"
+def _copies(found: Memorisation, place: str) -> str:
+    copied, held_out = found.copied, found.copied_held_out
+    beside = f"({place}; {held_out.count} of {held_out.n} real held-out images look the same by this rule)"
     if copied.count == 0:
         most = copied.interval[1]
         return (
@@ -164,14 +179,17 @@ def part_of(one: ModelPage) -> Part:
     blocks += [_scores(one), *_curves(one), _by_label(one)]
     blocks += [
         Picture(f"Samples of {one.name}", samples_sheet(one), "The first images generated from the fixed seed; not chosen."),
-        Picture(
-            f"Closest pairs of {one.name}",
-            pairs_sheet(one),
-            "Each pair: a generated image (left), the training image nearest to it (right). The closest pairs first.",
-        ),
+        _pairs(f"Closest pairs of {one.name}, in pixels", one.pairs),
+        *([_pairs(f"Closest pairs of {one.name}, in features", near)] if (near := one.pairs_in_features) is not None else []),
         *one.blocks,
+        *_history(one),
     ]
     return Part(one.name, meant, blocks)
+
+
+def _pairs(title: str, pairs: Pixels) -> Picture:
+    caption = "Each pair: a generated image (left), the training image nearest to it (right). The closest pairs first."
+    return Picture(title, pairs_sheet(pairs), caption)
 
 
 def _scores(one: ModelPage) -> Table:
@@ -199,10 +217,17 @@ def _curves(one: ModelPage) -> list[Block]:
             "How the figure settles with more images; bands are 95 % intervals. Bands apart: the difference is seen at that n."
         )
         blocks.append(Chart("Kernel distance by number of images", lines, "images", "kernel distance", caption))
-    if one.history:
-        caption = "Loss over the training: where held-out images part from those trained on, the model learns them by heart."
-        blocks.append(Chart("Training", one.history, "images seen", "loss", caption))
     return blocks
+
+
+def _history(one: ModelPage) -> list[Block]:
+    """The course of its training, as evidence for the diagnosis above it; a chart without points is left out."""
+    past = one.history
+    return [
+        Chart("Loss over the training", past.loss, "images seen", "loss", LOSS),
+        Chart("Held-out loss over training loss", past.gaps, "images seen", "held-out / training", GAPS),
+        Chart("Sample sheets over the training", past.scores, "images seen", past.score, SHEETS),
+    ]
 
 
 def _by_label(one: ModelPage) -> Table:
@@ -232,6 +257,15 @@ def _title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
+LOSS = "On images as they were trained on, and on held-out ones with the averaged weights."
+GAPS = (
+    "By noise, the averaged weights on as many images of both kinds with the same noise. 1: nothing is learned by heart; "
+    "where a line climbs, the training images are."
+)
+SHEETS = (
+    "Kernel distance of the sample sheet, small pixels, always the same noise: colours and layout, not content. Few images: "
+    "its course says more than its value."
+)
 HEADS = ("Score", "Generated images", "Real images", "n", "Better", "Reading")
 READINGS = {
     "worse": "worse than real images",

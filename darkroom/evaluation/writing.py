@@ -8,7 +8,8 @@ from typing import Any
 
 from darkroom.evaluation.charts import Line
 from darkroom.evaluation.figures import Figure
-from darkroom.evaluation.report import ModelPage, pairs_sheet, png, report, samples_sheet
+from darkroom.evaluation.report import History, ModelPage, pairs_sheet, png, report, samples_sheet
+from darkroom.evaluation.signs import BANDS
 
 
 def write(folder: Path, pages: Sequence[ModelPage], features: str) -> None:
@@ -19,7 +20,7 @@ def write(folder: Path, pages: Sequence[ModelPage], features: str) -> None:
         (folder / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     for page in pages:
         (folder / f"samples_{page.name}.png").write_bytes(png(samples_sheet(page)))
-        (folder / f"neighbours_{page.name}.png").write_bytes(png(pairs_sheet(page)))
+        (folder / f"neighbours_{page.name}.png").write_bytes(png(pairs_sheet(page.pairs)))
         settling = [(n, made.value, made.low, made.high, floor.value) for n, made, floor in page.course]
         _table(folder / f"settling_{page.name}.csv", ("n", "generated", "low", "high", "real"), settling)
         _table(folder / f"labels_{page.name}.csv", *_by_label(page))
@@ -58,14 +59,29 @@ def _table(file: Path, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> N
         writer.writerows(rows)
 
 
-def history_of(file: Path | None) -> list[Line]:
-    """The losses of a training as lines: on images trained on, and on held-out ones. Empty where there is no table."""
-    if file is None or not file.is_file():
+def history_of(file: Path | None) -> History:
+    """What a training left in loss.csv, and in scores.csv beside it. Empty where there is none."""
+    if file is None:
+        return History()
+    rows, sheets = _rows(file), _rows(file.with_name("scores.csv"))
+    loss = [_line(rows, *one) for one in (("loss", "training images", "quiet"), ("held_out_loss", "held-out images", "made"))]
+    gaps = []
+    for band, tone in zip(BANDS, ("made", "real", "other"), strict=True):
+        both = [(row, row.get(f"held_out_loss {band}"), row.get(f"training_loss {band}")) for row in rows]
+        points = [(float(row["images_seen"]), float(held) / float(seen)) for row, held, seen in both if held and seen]
+        gaps.append(Line(band, tone, points))
+    names = [name for name in (sheets[0] if sheets else {}) if name.startswith("kd_")]
+    scores = [_line(sheets, name, "sheet of the training", "made") for name in names]
+    scores += [_line(sheets, "real", "as many held-out images", "real")] if sheets else []
+    return History(loss, gaps, scores, *names[:1])
+
+
+def _rows(file: Path) -> list[dict[str, str]]:
+    if not file.is_file():
         return []
     with file.open(encoding="utf-8", newline="") as table:
-        rows = list(csv.DictReader(table))
-    lines = []
-    for column, name, tone in (("loss", "training images", "quiet"), ("held_out_loss", "held-out images", "made")):
-        points = [(float(row["images_seen"]), float(row[column])) for row in rows if row.get(column)]
-        lines.append(Line(name, tone, points))
-    return lines
+        return list(csv.DictReader(table))
+
+
+def _line(rows: Sequence[dict[str, str]], column: str, name: str, tone: str) -> Line:
+    return Line(name, tone, [(float(row["images_seen"]), float(row[column])) for row in rows if row.get(column)])

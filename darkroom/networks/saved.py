@@ -1,5 +1,6 @@
 """A model on disk: a folder of `weights.safetensors` and `model.json`. Nothing in it is ever executed."""
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -37,14 +38,35 @@ class GuidedLevels(Section):
         return self
 
 
+Steps = Annotated[int, Field(ge=1, le=1000, description="steps of the sampler")]
+Guidance = Annotated[float, Field(ge=0, le=20, description="classifier-free guidance; 1 is none")]
+
+
 class Drawing(Section):
     """How images are drawn from a model when nobody says otherwise."""
 
     sampler: Sampler
     schedule: Annotated[Schedule, Field(description="the noise levels that sampling visits")]
-    steps: Annotated[int, Field(ge=1, le=1000, description="steps of the sampler")]
-    guidance: Annotated[float, Field(ge=0, le=20, description="classifier-free guidance; 1 is none")]
+    steps: Steps
+    guidance: Guidance
     guided_levels: GuidedLevels
+
+
+class ChosenDrawing(Section):
+    """What of a drawing can be chosen once a model is trained; its noise levels belong to its training."""
+
+    sampler: Sampler
+    steps: Steps
+    guidance: Guidance
+
+    def of(self, own: Drawing) -> Drawing:
+        """A model's own drawing, changed to this choice."""
+        return own.model_copy(update={name: getattr(self, name) for name in ChosenDrawing.model_fields})
+
+
+def chosen_of(drawing: Drawing) -> ChosenDrawing:
+    """The part of a drawing that can be chosen."""
+    return ChosenDrawing(sampler=drawing.sampler, steps=drawing.steps, guidance=drawing.guidance)
 
 
 class ModelCard(Section):
@@ -75,6 +97,13 @@ def save_model(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> Non
     """Write the two files of a model into an existing folder. Raises OSError."""
     write_tensors(folder / "weights.safetensors", weights)
     (folder / "model.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
+
+
+def copy_drawn(folder: Path, drawing: Drawing, out: Path) -> None:
+    """A copy of the model in `folder` that is drawn with `drawing`, into an existing folder. Raises ModelError, OSError."""
+    card = read_card(folder).model_copy(update={"drawing": drawing})
+    shutil.copytree(folder, out, dirs_exist_ok=True)
+    (out / "model.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
 
 def write_tensors(file: Path, tensors: dict[str, Tensor]) -> None:

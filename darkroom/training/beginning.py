@@ -5,10 +5,10 @@ import copy
 from torch import nn
 
 from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.profiles import WIDTHS, share
 from darkroom.training.averaging import average_into
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course
-from darkroom.training.profiles import WIDTHS, share
 
 
 def begin(model: Denoiser, course: Course) -> State:

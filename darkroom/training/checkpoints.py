@@ -22,13 +22,15 @@ from darkroom.training.memory import Manner
 
 @dataclass(frozen=True)
 class Moment:
-    """One point of a training's history; `held_out` is None between its measurements, `bands` are its noise levels' thirds."""
+    """One point of a training's history; `held_out` is None between its measurements, `bands` are its noise levels' thirds,
+    `training_bands` the same of training images."""
 
     images_seen: int
     loss: float
     learning_rate: float
     held_out: float | None
     bands: Mapping[str, float] = field(default_factory=dict)
+    training_bands: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -49,6 +51,7 @@ class State:
     cut: float = 1.0  # what spikes left of the learning rate
     manner: Manner = field(default_factory=Manner)  # in which gradients are found: what memory allows, in which precision
     seconds: float = 0.0  # of wall clock
+    scores: list[tuple[int, float, float]] = field(default_factory=list)  # images seen, quick score of the sheet, its floor
 
 
 MODULES = ("model", "averaged", "weighting", "profiles")
@@ -77,6 +80,7 @@ def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
             "sha256": digest_of(partial),
             "manner": asdict(state.manner),
             "history": [asdict(one) for one in state.history],
+            "scores": state.scores,
         }
         _settle(partial, name.with_suffix(".safetensors"))
         vouching.write_text(json.dumps(record), encoding="utf-8")
@@ -125,6 +129,7 @@ def _restore(vouching: Path, state: State) -> None:
     if digest_of(weights) != record["sha256"]:
         raise ValueError("its checksum does not match")
     plain = {name: record[name] for name in PLAIN}
+    scores = [(seen, score, floor) for seen, score, floor in record.get("scores", [])]  # older checkpoints have none
     history, manner = [Moment(**point) for point in record["history"]], Manner(**record["manner"])
     tensors = load_file(weights)
     for module in MODULES:
@@ -135,7 +140,7 @@ def _restore(vouching: Path, state: State) -> None:
         moments.setdefault(int(index), {})[name] = value
     whole = state.optimiser.state_dict()
     state.optimiser.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
-    state.history, state.manner = history, manner
+    state.history, state.manner, state.scores = history, manner, scores
     for name, value in plain.items():
         setattr(state, name, value)
 

@@ -1,21 +1,36 @@
-"""The loss on held-out images, always with the same noise: its changes are the model's alone."""
+"""The loss on held-out images, and on as many training images, always with the same noise: its changes are the model's alone."""
 
+import numpy as np
 import torch
 
+from darkroom.images import ImageSet
 from darkroom.networks.denoiser import Condition, Denoiser
 from darkroom.randomness import HELD_OUT, torch_seed
 from darkroom.training.batches import as_batch, spread_quantiles
 from darkroom.training.course import Course, Materials
 from darkroom.training.loss import denoising_loss
 
+MOST = 256  # training images measured
 BANDS = ("little noise", "middle", "much noise")  # thirds of the levels that training sees
 
 
-@torch.no_grad()
 def held_out_loss(model: Denoiser, course: Course, materials: Materials) -> tuple[float, dict[str, float]]:
     """Mean loss, and that of each band of noise levels."""
+    return _loss(model, course, materials.held_out, materials)
+
+
+def training_bands(model: Denoiser, course: Course, materials: Materials) -> dict[str, float]:
+    """The loss of each band on training images, evenly spread over the set, as they are: where it parts from that of held-out
+    ones, the model learns them by heart."""
+    count = min(MOST, len(materials.held_out), len(materials.images))
+    rows = np.linspace(0, len(materials.images) - 1, count).round().astype(np.int64)
+    return _loss(model, course, materials.images.at(rows), materials)[1]
+
+
+@torch.no_grad()
+def _loss(model: Denoiser, course: Course, images: ImageSet, materials: Materials) -> tuple[float, dict[str, float]]:
     device = next(model.parameters()).device
-    losses, bands, images = [], [], materials.held_out
+    losses, bands = [], []
     for start in range(0, len(images), course.batch_size):
         pixels = images.pixels[start : start + course.batch_size]
         chance = torch.Generator().manual_seed(torch_seed(course.seed, HELD_OUT, start))

@@ -6,11 +6,11 @@ import numpy as np
 from torch import Tensor
 
 from darkroom.events import Event, Noted, SamplesDrawn, SnapshotSaved, SpikeUndone
+from darkroom.networks.profiles import forget_snapshots, save_snapshot
 from darkroom.training.checkpoints import State, restore_best, restore_newest, save_checkpoint
 from darkroom.training.course import Course, Materials, TrainingStopped
 from darkroom.training.monitor import MOST_SPIKES, out_of_patience
 from darkroom.training.parallel import leads
-from darkroom.training.profiles import forget_snapshots, save_snapshot
 
 KEPT = 2  # newest checkpoints; the best is kept besides
 

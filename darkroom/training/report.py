@@ -11,12 +11,19 @@ from darkroom.images import ImageSet
 from darkroom.training.checkpoints import Moment, State
 from darkroom.training.course import Course
 from darkroom.training.coverage import times_seen
+from darkroom.training.held_out import BANDS
+from darkroom.training.quick import NAME
 
 
 def write_report(report: Path, state: State, parameters: int, course: Course, images: ImageSet) -> None:
-    """loss.csv and coverage.csv (for `dvc plots` and spreadsheets), loss.png, metrics.json."""
-    rows = ["images_seen,loss,learning_rate,held_out_loss"]
-    rows += [f"{m.images_seen},{m.loss},{m.learning_rate:.6g},{m.held_out or ''}" for m in state.history]
+    """loss.csv, scores.csv and coverage.csv (for `dvc plots` and spreadsheets), loss.png, metrics.json."""
+    heads = [f"{split}_loss {band}" for split in ("held_out", "training") for band in BANDS]
+    rows = [",".join(["images_seen,loss,learning_rate,held_out_loss", *heads])]
+    for m in state.history:
+        bands = [str(of.get(band, "")) for of in (m.bands, m.training_bands) for band in BANDS]
+        rows.append(",".join([f"{m.images_seen},{m.loss},{m.learning_rate:.6g},{m.held_out or ''}", *bands]))
+    scores = [f"images_seen,{NAME},real", *(f"{seen},{score},{floor}" for seen, score, floor in state.scores)]
+    (report / "scores.csv").write_text("\n".join(scores) + "\n", encoding="utf-8")
     (report / "loss.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     measured = [moment.held_out for moment in state.history if moment.held_out is not None]
     times = times_seen(len(images), course.seed, state.images_seen, course.batch_size, state.skipped)

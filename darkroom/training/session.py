@@ -13,6 +13,7 @@ from darkroom.augmentation import read_recipe
 from darkroom.events import Event, HeldOutMeasured, Noted
 from darkroom.images import ImageSet, contact_sheet
 from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.profiles import FOLDER as AVERAGES
 from darkroom.networks.saved import ModelCard, device_named, save_model
 from darkroom.refs import WeightsRef, digest_of, replaced
 from darkroom.sampling import draw, noise_for
@@ -23,7 +24,6 @@ from darkroom.training.course_folders import entered
 from darkroom.training.held_out import held_out_loss
 from darkroom.training.loop import train
 from darkroom.training.parallel import leads, wait_for_all
-from darkroom.training.profiles import FOLDER as AVERAGES
 from darkroom.training.report import film_strip, write_report
 from darkroom.training.telling import sampled
 

@@ -4,13 +4,14 @@ from collections.abc import Generator
 
 import numpy as np
 
-from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, StepTaken, TroubleFound
+from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, SheetScored, StepTaken, TroubleFound
 from darkroom.training import monitor
 from darkroom.training.checkpoints import Moment, State
 from darkroom.training.course import Course, Materials
-from darkroom.training.held_out import held_out_loss
+from darkroom.training.held_out import held_out_loss, training_bands
 from darkroom.training.pace import Pace
 from darkroom.training.parallel import leads
+from darkroom.training.quick import NAME, quick_scores
 
 
 def reported(
@@ -22,20 +23,26 @@ def reported(
     loss, total = round(float(np.mean(state.losses)), 6), pace.total()
     yield StepTaken(state.images_seen, total, loss, state.rate, gradient_norm, pace.speed())
     held_out, bands = held_out_loss(state.averaged, course, materials) if measure else (None, {})
-    state.history.append(Moment(state.images_seen, loss, state.rate, held_out, bands))
+    trained = training_bands(state.averaged, course, materials) if measure else {}
+    state.history.append(Moment(state.images_seen, loss, state.rate, held_out, bands, trained))
     state.losses = []
     if held_out is not None:
-        yield HeldOutMeasured(state.images_seen, held_out, bands)
+        yield HeldOutMeasured(state.images_seen, held_out, bands, trained)
     for verdict in monitor.new_verdicts(state.history, course.learning_rate, total):
         yield TroubleFound(state.images_seen, verdict.kind, verdict.text, verdict.change)
 
 
 def sampled(state: State, course: Course, materials: Materials, total: int) -> Generator[Event, None, None]:
-    """A sheet of images drawn from the averaged weights; trouble, where a model no longer young draws all of them alike."""
+    """A sheet of images drawn from the averaged weights, and its quick score; trouble, where a model no longer young draws all
+    of them alike."""
     if not leads():
         return
     sheet = materials.draw(state.averaged, state.images_seen)
     yield SamplesDrawn(state.images_seen, str(sheet.path))
+    scores = quick_scores(sheet.pixels, materials.images, materials.held_out)
+    if scores is not None:
+        state.scores.append((state.images_seen, *scores))
+        yield SheetScored(state.images_seen, NAME, *scores, len(sheet.pixels))
     collapse = monitor.collapsed(sheet.pixels, materials.images.pixels[:64], course.learning_rate)
     if collapse is not None and 4 * state.images_seen > total:
         yield TroubleFound(state.images_seen, collapse.kind, collapse.text, collapse.change)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters import mlflow_run
-from darkroom.events import HeldOutMeasured, SamplesDrawn, StepTaken
+from darkroom.events import HeldOutMeasured, SamplesDrawn, SheetScored, StepTaken
 from darkroom.stage import StoppedOnRequest
 
 
@@ -37,10 +37,14 @@ def test_metrics_are_kept_against_images_seen(monkeypatch: pytest.MonkeyPatch) -
     client = Client()
     sender = mlflow_run.Sender(client, "run")
     sender.tell(step(16))
-    sender.tell(HeldOutMeasured(32, 0.25))
+    sender.tell(HeldOutMeasured(32, 0.25, {"middle": 0.3}, {"middle": 0.2}))
+    sender.tell(SheetScored(48, "kd_x", 9.0, 1.0, 24))
     assert client.metrics == []
     sender.send()
-    assert {(one.key, one.step) for one in client.metrics} >= {("loss", 16), ("images_per_second", 16), ("held_out_loss", 32)}
+    sent = {(one.key, one.step): one.value for one in client.metrics}
+    assert set(sent) >= {("loss", 16), ("images_per_second", 16), ("held_out_loss", 32)}
+    assert sent["held_out_over_training middle", 32] == pytest.approx(1.5)
+    assert (sent["sheet_kd_x", 48], sent["sheet_kd_x_real", 48]) == (9.0, 1.0)
 
 
 def test_what_could_not_be_sent_waits_and_is_sent_when_mlflow_is_back(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -218,13 +218,14 @@ def test_a_ruined_model_is_said_to_be_one() -> None:
 
 def test_generate_draws_from_a_folder_in_batches(tmp_path: Path) -> None:
     save_model(tmp_path, stirred(build(card())).state_dict(), card())
-    events, whole = finished(generate(tmp_path, None, 5, seed=1, steps=2, guidance=1.5, batch=5))
+    drawing = card().drawing.model_copy(update={"guidance": 1.5})
+    events, whole = finished(generate(tmp_path, None, 5, seed=1, drawing=drawing, batch=5))
     assert events == [Progressed(f"drawing from {tmp_path.name}", 5, 5)]
     assert whole.shape == (5, 8, 8, 3)
     assert whole.dtype == np.uint8
-    events, pieces = finished(generate(tmp_path, None, 5, seed=1, steps=2, guidance=1.5, batch=2))
+    events, pieces = finished(generate(tmp_path, None, 5, seed=1, drawing=drawing, batch=2))
     assert [event.done for event in events if isinstance(event, Progressed)] == [2, 4, 5]
     assert np.abs(pieces.astype(int) - whole).max() <= 1
-    _, other = finished(generate(tmp_path, [1] * 5, 5, seed=1, steps=2, guidance=1.5, batch=5))
+    _, other = finished(generate(tmp_path, [1] * 5, 5, seed=1, drawing=drawing, batch=5))
     changed = (other != whole).any((1, 2, 3))
     assert changed.tolist() == [label != 1 for label in labels_for(card(), 1, 5)]

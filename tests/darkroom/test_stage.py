@@ -15,6 +15,7 @@ from darkroom.events import (
     Progressed,
     SamplesDrawn,
     ScoreMeasured,
+    SheetScored,
     SnapshotSaved,
     SpikeUndone,
     StepTaken,
@@ -34,6 +35,7 @@ EVENTS: dict[str, Event] = {
     "1,000 of 5,000 images seen, loss 0.1235, 50 images/s, 1 min 20 s left": StepTaken(1000, 5000, 0.12345, 1e-3, 1.0, 50.0),
     "0 of 900,000 images seen, loss 1.0000, 50 images/s, 5 h 00 min left": StepTaken(0, 900_000, 1.0, 1e-3, 1.0, 50.0),
     "held-out loss 0.2000 at 1,000 images seen": HeldOutMeasured(1000, 0.2),
+    "kd_x 9 of the sheet at 1,000 images seen (n = 24, real against real 1)": SheetScored(1000, "kd_x", 9.0, 1.0, 24),
     "the loss spiked to 2 from 0.5 at 90 images seen: back to 80, learning rate cut to 50%, batch left out: a.png": SpikeUndone(
         90, 2.0, 0.5, 80, 0.5, ("a.png",)
     ),

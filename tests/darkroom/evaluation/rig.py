@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 from darkroom.evaluation.evaluate import EvaluateSection, evaluate
 from darkroom.events import Event, Progressed, followed
 from darkroom.images import Pixels
+from darkroom.networks.saved import Drawing
 from darkroom.refs import ScoresRef
 from darkroom.sections import validated
 from tests.darkroom.tiny import card
 
 SETTINGS: dict[str, Any] = {
     "images": 24,
-    "steps": 3,
-    "guidance": 1.0,
+    "drawing": {"sampler": {"kind": "heun"}, "steps": 3, "guidance": 1.0},
+    "weights": {"kind": "as_trained"},
     "seed": 5,
     "seeds": 1,
     "minutes": 10.0,
@@ -56,11 +57,10 @@ class Painter:
         labels: Sequence[int] | None,
         count: int,
         seed: int,
-        steps: int,
-        guidance: float,
+        drawing: Drawing,
         batch: int,
     ) -> Generator[Event, None, NDArray[np.uint8]]:
-        self.calls.append((model_folder.name, labels, count, seed, steps, guidance, batch))
+        self.calls.append((model_folder.name, labels, count, seed, drawing, batch))
         yield Progressed("generating", count, count)
         return self.images[model_folder.name][: count if count < ASKED else None]
 

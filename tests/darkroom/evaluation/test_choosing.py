@@ -12,11 +12,13 @@ from darkroom.evaluation.choosing import Candidate, Search, choose, grid, identi
 from darkroom.events import Noted, Progressed
 from darkroom.features.features import ShrunkPixels
 from darkroom.networks.saved import Drawing
+from darkroom.networks.weights import AsTrained, Average
 from darkroom.samplers import Euler, Heun
 from tests.darkroom.evaluation.ideal import Ideal
 from tests.darkroom.tiny import DRAWING, card, finished, painted
 
 REAL = painted(80, seed=5)
+TRAINED, WORSE = AsTrained(kind="as_trained"), Average(kind="average", width=0.1, images_seen=0)
 EULER, HEUN = Euler(kind="euler"), Heun(kind="heun")
 
 
@@ -54,28 +56,30 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def loaded(**models: Ideal) -> Any:
-    return lambda name: (models[name.replace(" ", "_")], card())
+    return lambda weights: (models["as_trained" if weights == TRAINED else "worse"], card())
 
 
 def test_the_best_is_found_by_score_and_the_quickest_of_equals_is_named(tmp_path: Path) -> None:
     model, shifted = Ideal(REAL.pixels), Ideal(REAL.pixels, 0.5)
-    candidates = grid(drawing(steps=1), ["as trained", "worse"], [EULER, HEUN], [1, 12], [1.0])
+    candidates = grid(drawing(steps=1), [TRAINED, WORSE], [EULER, HEUN], [1, 12], [1.0])
     asked = search(candidates, minutes=1e3, clock=Clock(1.0))
     events, found = finished(choose(asked, loaded(as_trained=model, worse=shifted), tmp_path))
-    assert found.best.candidate.weights == "as trained"
+    assert found.best.candidate.weights == TRAINED
     assert found.best.candidate.drawing.steps == 12
     assert found.best.n == 64
     assert found.quickest.images_per_second == max(one.images_per_second for one in found.level)
     assert len(found.measured) == 8 and found.waiting == 0
     by_words = {one.candidate.words: one for one in found.measured}
-    assert by_words["worse, heun, 12 steps, guidance 1"].n < 64  # dropped on the way
+    assert by_words["average of width 0.1, heun, 12 steps, guidance 1"].n < 64  # dropped on the way
     assert by_words["heun, 12 steps, guidance 1"].evaluations == 23
     assert any(isinstance(event, Progressed) for event in events)
 
 
 def test_the_front_holds_those_that_none_beats_in_both() -> None:
     def one(speed: float, score: float) -> choosing.Measured:
-        return choosing.Measured(Candidate("w", drawing(steps=int(speed))), 8, choosing.Estimate(score, score, score), speed, 1)
+        return choosing.Measured(
+            Candidate(TRAINED, drawing(steps=int(speed))), 8, choosing.Estimate(score, score, score), speed, 1
+        )
 
     measured = (one(1, 1.0), one(2, 2.0), one(3, 1.5), one(4, 4.0))
     front = choosing.Choice(measured, measured[0], measured[:1], 0, 8).front
@@ -83,7 +87,7 @@ def test_the_front_holds_those_that_none_beats_in_both() -> None:
 
 
 def test_it_ends_with_its_time_and_goes_on_from_there_without_drawing_again(tmp_path: Path) -> None:
-    candidates = list(grid(drawing(steps=1), ["as trained"], [EULER, HEUN], [1, 3, 6], [1.0]))
+    candidates = list(grid(drawing(steps=1), [TRAINED], [EULER, HEUN], [1, 3, 6], [1.0]))
     model = Ideal(REAL.pixels)
     events, short = finished(choose(search(candidates, minutes=0.1, clock=Clock(1.0)), loaded(as_trained=model), tmp_path))
     assert short.waiting == len(candidates) - len(short.measured) > 0
@@ -105,10 +109,11 @@ def test_it_ends_with_its_time_and_goes_on_from_there_without_drawing_again(tmp_
 
 
 def test_what_was_found_is_written_and_drawn(tmp_path: Path) -> None:
-    candidates = grid(drawing(), ["as trained"], [EULER], [2, 4], [1.0])
+    candidates = grid(drawing(), [TRAINED], [EULER], [2, 4], [1.0])
     _, found = finished(choose(search(candidates, most=16), loaded(as_trained=Ideal(REAL.pixels)), tmp_path))
-    write_choice(found, tmp_path)
+    write_choice(found, "abc", tmp_path)
     told = json.loads((tmp_path / "choice.json").read_text())
+    assert told["weights_digest"] == "abc"
     assert told["best"] == found.best.candidate.words
     assert Drawing.model_validate(told["measured"][0]["drawing"]) == found.measured[0].candidate.drawing
     assert (tmp_path / "curve.png").stat().st_size > 5000
@@ -116,5 +121,5 @@ def test_what_was_found_is_written_and_drawn(tmp_path: Path) -> None:
 
 def test_one_way_is_no_choice_and_other_facts_are_another_folder(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nothing to choose"):
-        finished(choose(search([Candidate("as trained", drawing())]), loaded(as_trained=Ideal(REAL.pixels)), tmp_path))
+        finished(choose(search([Candidate(TRAINED, drawing())]), loaded(as_trained=Ideal(REAL.pixels)), tmp_path))
     assert identity({"seed": 0}) != identity({"seed": 1})

@@ -15,7 +15,7 @@ from darkroom.evaluation.subjects import read_data, subjects_of
 from darkroom.events import Event, Noted, Progressed, followed
 from tests.darkroom.evaluation.rig import Painter, good, run, section
 
-RATES = Rates(loading=1.0, drawing={"base": 2.0, "tuned": 2.0}, describing=0.1, reading=0.5, looking_up=0.01, operation=0.0)
+RATES = Rates(loading=1.0, asking={"base": 0.4, "tuned": 0.4}, describing=0.1, reading=0.5, looking_up=0.01, operation=0.0)
 
 
 def job_of(place: Path, painter: Painter, keep: Path | None = None) -> Job:
@@ -28,18 +28,26 @@ def job_of(place: Path, painter: Painter, keep: Path | None = None) -> Job:
 def test_acts_are_counted_up(place: Path) -> None:
     job = job_of(place, good())
     seconds = {act.doing: act.seconds for act in acts(job, RATES)}
-    assert seconds["drawing from base"] == pytest.approx(1 + 24 * 2)
-    assert seconds["describing images of tuned"] == pytest.approx(16 * 0.1)  # n is 16: so many suns are held out
+    assert seconds["drawing from base"] == pytest.approx(1 + 24 * 5 * 0.4)  # three steps of Heun ask five times
+    assert seconds["describing images of tuned"] == pytest.approx(24 * 0.1)
+    assert seconds["describing all training images"] == pytest.approx(80 * 0.1)
+    assert not any(name.startswith("examining") for name in seconds)
+    pixels = {act.doing: act.seconds for act in acts(replace(job, whole=False), RATES)}
+    assert pixels["describing images of tuned"] == pytest.approx(16 * 0.1)  # n is 16: so many suns are held out
+    assert not any(name.startswith("describing all") for name in pixels)
+    more = {act.doing: act.seconds for act in acts(replace(job, examined=True, mirrored=True), RATES)}
+    assert more["examining base"] == pytest.approx(1 + 3 * (80 + 32) * 0.4 + cost.SIGNS)
+    assert more["looking for copies in base"] == pytest.approx(2 * (2 * 0.5 + (24 + 32) * 0.01))
     assert seconds["looking for copies in base"] == pytest.approx(2 * 0.5 + (24 + 32) * 0.01)
     twice = replace(job, ask=replace(job.ask, seeds=(5, 6)))
-    assert {act.doing: act.seconds for act in acts(twice, RATES)}["drawing from base"] == pytest.approx(1 + 48 * 2)
+    assert {act.doing: act.seconds for act in acts(twice, RATES)}["drawing from base"] == pytest.approx(1 + 48 * 5 * 0.4)
 
 
 def test_what_is_kept_costs_nothing(place: Path) -> None:
     keep = place / "keep"
     painter = good()
     followed(_step(place, painter, keep), lambda event: None)
-    drawn_first = [call for call in painter.calls if call[2:5] == (24, 5, 3)]
+    drawn_first = [call for call in painter.calls if call[2:4] == (24, 5) and call[4].steps == 3]
     assert len(drawn_first) == 2
     again = good()
     job = job_of(place, again, keep)
@@ -61,6 +69,7 @@ def test_a_budget_is_kept_by_fewer_images_and_says_so(place: Path, monkeypatch: 
     monkeypatch.setattr(cost, "measured", lambda job: RATES)
     told: list[Event] = []
     job, plan, reason = followed(fitted(job_of(place, good()), minutes=1.0), told.append)
+    assert not job.whole and "copies are looked for in pixels only: to describe 80 training images" in reason
     assert job.ask.count == max(count for count in range(8, 25) if _seconds(job.with_images(count)) <= 60)
     assert sum(act.seconds for act in plan) <= 60
     assert f"{job.ask.count} images are drawn with each model instead of 24" in reason

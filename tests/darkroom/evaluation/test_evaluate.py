@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from darkroom.evaluation.evaluate import evaluate
+from darkroom.evaluation.evaluate import evaluate, evaluate_workspace
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.evaluation.subjects import EvaluationError
 from darkroom.events import Noted, Progressed, ScoreMeasured
@@ -19,16 +20,21 @@ from darkroom.images import ImageSet, write_split
 from darkroom.networks.saved import build, save_model
 from darkroom.refs import ScoresRef, digest_of
 from darkroom.sections import SettingsError
+from darkroom.training.train_base import train_base
 from tests.darkroom.evaluation.rig import NAMES, Painter, good, painted, run, section, write_card
-from tests.darkroom.tiny import card, finished, prepare, stirred
+from tests.darkroom.tiny import base_section, card, finished, prepare, stirred
+
+COPIES = {f"{share}{place}" for share in ("copied_share", "too_near_share") for place in ("", "_in_features")}
 
 
 def test_scores_are_written_told_and_referred_to(place: Path) -> None:
     painter = good()
     events, ref = run(place, painter)
-    assert [call for call in painter.calls if call[2:5] == (24, 5, 3)] == [
-        ("base", None, 24, 5, 3, 1.0, 10),
-        ("tuned", None, 24, 5, 3, 1.0, 10),
+    drawing = section().drawing.of(card().drawing)
+    assert drawing.sampler != card().drawing.sampler and drawing.schedule == card().drawing.schedule
+    assert [call for call in painter.calls if call[4].steps == 3] == [
+        ("base", None, 24, 5, drawing, 10),
+        ("tuned", None, 24, 5, drawing, 10),
     ]
     written = {file.name for file in (place / "out").iterdir()}
     sheets = {f"{sheet}_{name}.png" for sheet in ("samples", "neighbours") for name in ("base", "tuned")}
@@ -36,9 +42,9 @@ def test_scores_are_written_told_and_referred_to(place: Path) -> None:
     assert written == {"scores.json", "metrics.json", "report.html"} | sheets | tables
     scores = json.loads((place / "out/scores.json").read_text())
     told = {event.name: event for event in events if isinstance(event, ScoreMeasured)}
-    assert ref == ScoresRef(str(place / "out/scores.json"), digest_of(place / "out/scores.json"), 10)
+    assert ref == ScoresRef(str(place / "out/scores.json"), digest_of(place / "out/scores.json"), 14)
     for model, figures in scores.items():
-        assert set(figures) == {"kernel_distance", "precision", "coverage", "copied_share", "too_near_share"}
+        assert set(figures) == {"kernel_distance", "precision", "coverage", *COPIES}
         for metric, it in figures.items():
             assert set(it) == {"value", "n", "low", "high", "floor", "better", "name", "features"}
             event = told.pop(f"{model}/{metric}")
@@ -92,10 +98,18 @@ def test_a_planted_memoriser_is_caught(place: Path) -> None:
     noise = np.random.default_rng(1).integers(0, 2, (24, 8, 8, 3), dtype=np.uint8)
     run(place, Painter(base=painted(10, [0, 1] * 12), tuned=train[1:49:2] + noise))
     scores = json.loads((place / "out/scores.json").read_text())
-    assert scores["tuned"]["copied_share"]["value"] == 1
-    assert scores["tuned"]["copied_share"]["floor"] == 0
+    for share in ("copied_share", "copied_share_in_features"):
+        assert scores["tuned"][share]["value"] == 1
+        assert scores["tuned"][share]["floor"] == 0
+        assert scores["tuned"][share]["low"] > 0.8
+    assert (scores["tuned"]["copied_share"]["features"], scores["tuned"]["copied_share_in_features"]["features"]) == (
+        "pixels",
+        "pixels_4",
+    )
     assert scores["base"]["copied_share"]["value"] == 0
-    assert "24 of 24 generated images look like copies" in (place / "out/report.html").read_text(encoding="utf-8")
+    page = (place / "out/report.html").read_text(encoding="utf-8")
+    assert "24 of 24 generated images look like copies of a training image (in pixels; 0 of 16 real" in page
+    assert "Closest pairs of tuned, in features" in page
 
 
 def test_the_same_run_gives_the_same_bytes(place: Path) -> None:
@@ -152,7 +166,7 @@ def test_missing_or_unfit_inputs_say_what_to_do(place: Path) -> None:
 def test_a_figure_that_would_mean_nothing_is_refused_and_another_offered(place: Path) -> None:
     events, _ = run(place, good(), metrics=[{"kind": "precision", "k": 30}, {"kind": "frechet_distance"}, {"kind": "vendi"}])
     scores = json.loads((place / "out/scores.json").read_text())
-    assert set(scores["base"]) == {"vendi", "copied_share", "too_near_share"}
+    assert set(scores["base"]) == {"vendi", *COPIES}
     noted = " ".join(event.text for event in events if isinstance(event, Noted))
     assert "precision_pixels_4 is not given at n = 24: it needs at least 31 images" in noted
     assert "fd_pixels_4 is not given at n = 24: below 5,000 images" in noted
@@ -236,6 +250,30 @@ def test_evaluation_does_not_touch_anyone_s_random_stream(tmp_path: Path) -> Non
     assert torch.equal(torch.get_rng_state(), streams[0])
     np.testing.assert_array_equal(np.random.get_state()[1], streams[1])
     assert random.getstate() == streams[2]
+
+
+def test_the_tuned_model_is_scored_with_the_weights_chosen(tmp_path: Path) -> None:
+    """Another average than training kept: other images of the tuned model, the same of the base, and no copy left behind."""
+    places = prepare(tmp_path / "made")
+    averaging = {"halflife_images": 16, "rampup": 0.5, "snapshots": 3}
+    finished(train_base(base_section(averaging=averaging), places))
+    workspace = tmp_path / "workspace"
+    for folder, name in ((places.out, "models/base"), (places.out, "models/tuned"), (places.data, "data/curated")):
+        shutil.copytree(folder, workspace / name)
+    shutil.copytree(places.augmented, workspace / "data/augmented")
+
+    def scores(weights: dict[str, Any]) -> dict[str, Any]:
+        small = section(images=8, metrics=[{"kind": "kernel_distance"}], weights=weights)
+        finished(evaluate_workspace(small, workspace, {}))
+        return json.loads((workspace / "reports/evaluate/scores.json").read_text())
+
+    trained = scores({"kind": "as_trained"})
+    other = scores({"kind": "average", "width": 0.2, "images_seen": 0})
+    assert trained["base"]["kernel_distance"]["value"] == other["base"]["kernel_distance"]["value"]
+    assert trained["tuned"]["kernel_distance"]["value"] != other["tuned"]["kernel_distance"]["value"]
+    assert {path.name for path in (workspace / ".darkroom").iterdir()} == {"features"}
+    with pytest.raises(FileNotFoundError, match="no snapshot at 7 images seen"):
+        scores({"kind": "average", "width": 0.2, "images_seen": 7})
 
 
 def test_cmmd_asks_for_clip() -> None:

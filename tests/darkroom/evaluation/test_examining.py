@@ -38,6 +38,7 @@ def test_a_memoriser_is_named_with_a_change_that_can_be_pasted_and_the_other_mod
     assert {"tuned: memorising", "base: healthy"} <= set(said)
     assert yaml.safe_load(str(findings["tuned"]["snippet"]))["finetune"] == {"images": 20}
     assert "finetune.images: 40 -&gt; 20" in page
+    assert "<pre>finetune:\n  images: 20\n</pre>" in page
     assert "no sign of any disease" in page
     words = told(findings)
     assert "**tuned: memorising**" in words and "```yaml\nfinetune:\n  images: 20\n" in words

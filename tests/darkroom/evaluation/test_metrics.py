@@ -8,7 +8,8 @@ from pydantic import TypeAdapter
 from scipy import linalg, stats
 from scipy.spatial.distance import cdist
 
-from darkroom.evaluation import discrepancy, frechet, neighbourhoods
+from darkroom import kernels
+from darkroom.evaluation import frechet, neighbourhoods
 from darkroom.evaluation.figures import Estimate, Figure, jackknife, wilson
 from darkroom.evaluation.metrics import (
     Cmmd,
@@ -75,7 +76,7 @@ def test_bootstrap_does_not_compare_an_image_with_itself() -> None:
     real, made, rounds = unit(0, 30), unit(1, 30, 0.8), 4000
     chance = np.random.default_rng(2)
     weights = [chance.multinomial(30, np.full(30, 1 / 30), rounds).astype(float) for _ in range(2)]
-    values = discrepancy.resampled(discrepancy.cubic, real, made, *weights)
+    values = kernels.resampled(kernels.cubic, real, made, *weights)
     assert abs(values.mean() - DISTANCE.score(real, made)) < 0.1 * values.std()
 
 
@@ -272,7 +273,7 @@ def test_vendi_is_the_entropy_of_the_kernel_s_eigenvalues() -> None:
 def test_blocks_change_nothing(metric: Metric, monkeypatch: pytest.MonkeyPatch) -> None:
     real, made = unit(0, 50), unit(1, 40, 0.5)
     whole = metric.estimate(TwoSets(real, made), 100, np.random.default_rng(0))
-    for room in (neighbourhoods, discrepancy):
+    for room in (neighbourhoods, kernels):
         monkeypatch.setattr(room, "BLOCK", 7)
     assert metric.estimate(TwoSets(real, made), 100, np.random.default_rng(0)) == pytest.approx(whole, rel=1e-9)
 

@@ -5,6 +5,7 @@ from base64 import b64decode
 from dataclasses import replace
 from html.parser import HTMLParser
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from darkroom.evaluation.charts import Line, chart, ticks
 from darkroom.evaluation.figures import Estimate, Figure
 from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.page import Part, Words, number
-from darkroom.evaluation.report import ModelPage, headlines, pairs_of, report
+from darkroom.evaluation.report import History, ModelPage, headlines, pairs_of, report
 from darkroom.evaluation.scoring import Scored
+from darkroom.evaluation.writing import history_of
 
 
 def page(name: str = "tuned", distance: float = 40.0, copies: int = 0, **more: Any) -> ModelPage:
@@ -90,7 +92,7 @@ def test_headline_follows_the_distance(distance: float, words: str) -> None:
 
 def test_headline_counts_the_copies() -> None:
     assert "3 of 30 generated images look like copies" in headlines(page(copies=3))[1]
-    assert "No copies of training images among 30 (0 of 20" in headlines(page())[1]
+    assert "No copies of training images among 30 (in pixels; 0 of 20" in headlines(page())[1]
 
 
 @pytest.mark.parametrize(
@@ -127,13 +129,13 @@ def test_curves_labels_refusals_and_facts_are_on_the_page() -> None:
     told = page(
         labels=labels,
         course=[(8, estimate(50.0), estimate(1.0)), (16, estimate(45.0), estimate(0.0))],
-        history=[Line("held-out images", "made", [(0, 2.0), (100, 1.0)])],
+        history=History([Line("held-out images", "made", [(0, 2.0), (100, 1.0)])]),
         refused={"frechet_distance": "fd_x is not given at n = 16"},
         facts=[("sampler", "euler, 20 steps")],
         blocks=[Words(["something more was found"])],
     )
     text = Parsed(report([told], "x", [Part("One more part", "", [])])).text
-    for words in ("Kernel distance by number of images", "Training", "fd_x is not given", "euler, 20 steps", "figures need 20",
+    for words in ("Kernel distance by number of images", "Loss over", "fd_x is not given", "euler, 20 steps", "figures need 20",
                   "something more was found", "One more part", "Drawn worst: dog", "kd_pixels_16"):  # fmt: skip
         assert words in text, words
     assert text.index("dog") < text.index("cat") or text.index("90.0") < text.index("5.00")
@@ -154,3 +156,20 @@ def test_curve_points_lie_where_their_numbers_say() -> None:
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high) == pytest.approx(expected)
+
+
+def test_a_training_s_tables_become_curves(tmp_path: Path) -> None:
+    """The ratio of losses by band, where both were measured; the sheets' scores from the table beside it."""
+    heads = "images_seen,loss,learning_rate,held_out_loss,held_out_loss middle,training_loss middle"
+    (tmp_path / "loss.csv").write_text(f"{heads}\n10,0.9,0.1,,,\n20,0.8,0.1,0.7,0.6,0.5\n")
+    (tmp_path / "scores.csv").write_text("images_seen,kd_pixels_16,real\n20,900,3\n")
+    past = history_of(tmp_path / "loss.csv")
+    assert [line.points for line in past.loss] == [[(10, 0.9), (20, 0.8)], [(20, 0.7)]]
+    assert {line.name: line.points for line in past.gaps} == {
+        "little noise": [],
+        "middle": [(20, pytest.approx(1.2))],
+        "much noise": [],
+    }
+    assert [line.points for line in past.scores] == [[(20, 900)], [(20, 3)]]
+    assert past.score == "kd_pixels_16"
+    assert history_of(tmp_path / "gone.csv").loss[0].points == [] and history_of(None) == History()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from darkroom.events import HeldOutMeasured, SamplesDrawn, SnapshotSaved, StepTaken
+from darkroom.events import HeldOutMeasured, SamplesDrawn, SheetScored, SnapshotSaved, StepTaken
 from darkroom.training.course import TrainingStopped
 from tests.darkroom.tiny import finished, painted
 from tests.darkroom.training.rig import course, differing, fresh_model, weights_of
@@ -23,11 +23,13 @@ def test_what_it_tells_and_when(tmp_path: Path) -> None:
         ("StepTaken", 32),
         ("HeldOutMeasured", 32),
         ("SamplesDrawn", 40),
+        ("SheetScored", 40),
         ("StepTaken", 48),
         ("SnapshotSaved", 48),
         ("StepTaken", 60),  # the last batch has 4 images
         ("HeldOutMeasured", 60),
         ("SamplesDrawn", 60),
+        ("SheetScored", 60),
         ("SnapshotSaved", 60),
     ]
     steps = [event for event in events if isinstance(event, StepTaken)]
@@ -35,7 +37,7 @@ def test_what_it_tells_and_when(tmp_path: Path) -> None:
     assert [point.held_out is not None for point in state.history] == [False, True, False, True]
     assert steps[0].learning_rate == pytest.approx(3e-3 * (8 + 1) / 16 * (1 - 8 / 60))
     assert state.images_seen == 60
-    assert {type(event) for event in events} == {StepTaken, HeldOutMeasured, SamplesDrawn, SnapshotSaved}
+    assert {type(event) for event in events} == {StepTaken, HeldOutMeasured, SamplesDrawn, SheetScored, SnapshotSaved}
 
 
 def test_the_same_course_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:

@@ -37,16 +37,17 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     return finished(course(tmp_path_factory.mktemp("straight"), transforms=[MIRROR]))
 
 
-@pytest.mark.parametrize("count", range(1, 12))
+@pytest.mark.parametrize("count", range(1, 14))
 def test_stopped_after_any_event_it_ends_the_same(tmp_path: Path, straight: Finished, count: int) -> None:
-    assert len(straight[0]) == 11
+    assert len(straight[0]) == 13
     stopped_after(course(tmp_path, transforms=[MIRROR]), count)
     events, resumed = finished(course(tmp_path, transforms=[MIRROR]))
-    saved = {2: 24, 7: 48, 11: 60}  # images seen at the checkpoint that comes as this event
+    saved = {2: 24, 8: 48, 13: 60}  # images seen at the checkpoint that comes as this event
     seen = max((images for after, images in saved.items() if after <= count), default=0)
     assert (events[:1] == [Noted(f"going on from {seen} images seen")]) == (seen > 0)
     assert differing(straight[1], resumed) == []
     assert resumed.history == straight[1].history
+    assert resumed.scores == straight[1].scores and len(resumed.scores) == 2
 
 
 def test_stopped_again_and_again_the_files_are_the_same_bytes(tmp_path: Path) -> None:
@@ -63,6 +64,7 @@ def test_stopped_again_and_again_the_files_are_the_same_bytes(tmp_path: Path) ->
         "loss.csv",
         "loss.png",
         "metrics.json",
+        "scores.csv",
         "samples.png",
         "film_strip.png",
     }
@@ -127,7 +129,7 @@ def damage_gone(file: Path) -> None:
 
 @pytest.mark.parametrize("damage", [damage_cut, damage_bit, damage_gone])
 def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(tmp_path: Path, straight: Finished, damage: type) -> None:
-    stopped_after(course(tmp_path / "stopped", transforms=[MIRROR]), 7)
+    stopped_after(course(tmp_path / "stopped", transforms=[MIRROR]), 8)
     newest = tmp_path / "stopped/state-000000000048.safetensors"
     damage(newest)
     events, resumed = finished(course(tmp_path / "stopped", transforms=[MIRROR]))
@@ -178,7 +180,7 @@ def test_no_space_for_a_checkpoint_leaves_the_last_good_one(
             full.setattr(checkpoints.json, "dumps", _no_space)
         else:
             full.setattr(checkpoints, "write_tensors", _half)
-        told = [next(steps) for _ in range(5)]  # up to the next checkpoint
+        told = [next(steps) for _ in range(6)]  # up to the next checkpoint
         if where == "tensors":
             resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert isinstance(told[-1], Noted) and re.match("no checkpoint at 48 images seen: .*Training goes on", told[-1].text)

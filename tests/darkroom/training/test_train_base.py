@@ -34,6 +34,10 @@ def test_the_model_and_its_report(tmp_path: Path) -> None:
     assert (card.images_seen, card.data_digest, card.parent_digest) == (60, digest_of(places.data), "")
     rows = list(csv.DictReader((places.report / "loss.csv").read_text().splitlines()))
     assert [row["images_seen"] for row in rows] == ["16", "32", "48", "60"]
+    assert float(rows[1]["held_out_loss middle"]) > 0 and float(rows[1]["training_loss middle"]) > 0
+    assert rows[0]["training_loss middle"] == ""
+    scores = list(csv.DictReader((places.report / "scores.csv").read_text().splitlines()))
+    assert [row["images_seen"] for row in scores] == ["40", "60"] and float(scores[0]["kd_pixels_16"]) > float(scores[0]["real"])
     metrics = json.loads((places.report / "metrics.json").read_text())
     assert metrics["held_out_loss"] == float(rows[-1]["held_out_loss"])
     assert metrics["loss"] == float(rows[-1]["loss"])

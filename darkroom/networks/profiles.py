@@ -18,6 +18,7 @@ from darkroom.networks.saved import ModelError, build, read_card, save_model, wr
 from darkroom.refs import replaced
 
 WIDTHS = (0.05, 0.10)  # the two that are tracked; what is rebuilt is best between and near them
+WIDEST = 0.28  # no profile is wider: its exponent would be negative
 FOLDER = "averages"
 
 
@@ -85,16 +86,26 @@ def write_average(folder: Path, width: float, out: Path) -> None:
         save_model(fresh, weights, card)
 
 
-def rebuilt(folder: Path, width: float) -> dict[str, Tensor]:
-    """The weights averaged by a profile of `width` up to the newest snapshot in `folder`/averages.
+def snapshots_of(folder: Path) -> list[int]:
+    """The times (images seen) at which averages were stored in `folder`/averages, rising; empty where there are none."""
+    return sorted({int(file.stem[:12]) for file in (folder / FOLDER).glob("*.safetensors")})
 
-    Raises FileNotFoundError where none were stored, ValueError for a width that no profile has.
+
+def rebuilt(folder: Path, width: float, images_seen: int | None = None) -> dict[str, Tensor]:
+    """The weights averaged by a profile of `width` up to the snapshot at `images_seen` (None: the newest) in `folder`/averages.
+
+    Raises FileNotFoundError where none was stored then, ValueError for a width that no profile has.
     """
-    if not 0 < width < 0.28:
-        raise ValueError(f"width {width:g}: a power-function average is between 0 and 0.28 wide; tracked were {WIDTHS}")
-    files = sorted((folder / FOLDER).glob("*.safetensors"))
-    if not files:
+    if not 0 < width < WIDEST:
+        raise ValueError(f"width {width:g}: a power-function average is between 0 and {WIDEST} wide; tracked were {WIDTHS}")
+    times = snapshots_of(folder)
+    if not times:
         raise FileNotFoundError(f"{folder}: no snapshots of averages; set `averaging.snapshots` above 0 and train")
+    last = times[-1] if images_seen is None else images_seen
+    if last not in times:
+        known = ", ".join(f"{time:,}" for time in times)
+        raise FileNotFoundError(f"{folder}: no snapshot at {last:,} images seen; there are: {known}")
+    files = [file for file in sorted((folder / FOLDER).glob("*.safetensors")) if int(file.stem[:12]) <= last]
     stored = [Profile(float(file.stem[:12]), exponent_of(float(file.stem[13:]))) for file in files]
     amounts = mixture(stored, Profile(stored[-1].images_seen, exponent_of(width)))
     whole: dict[str, Tensor] = {}

@@ -8,8 +8,8 @@ import torch
 from scipy.integrate import quad
 from torch import nn
 
+from darkroom.networks.profiles import Profile, _product, exponent_of, mixture, rebuilt, save_snapshot, share
 from darkroom.training.averaging import average_into
-from darkroom.training.profiles import Profile, _product, exponent_of, mixture, rebuilt, save_snapshot, share
 from darkroom.training.train_base import train_base
 from tests.darkroom.tiny import base_section, finished, prepare, stopped_after
 from tests.darkroom.training.rig import course, differing
