@@ -8,6 +8,7 @@ whatever is rejected was itself verified against the image that stays.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from math import log
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, agreements, coarse
+from darkroom.curation.likeness import COARSE_LEAST, COARSE_LEAST_CROPPED, SIDE, Floats, agreements, coarse, coarse_agreement
 from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
 
@@ -133,27 +134,30 @@ def _rejected(
 
 def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Iterator[tuple[int, int, float, str]]:
     """Pairs that the close look confirms: index of the one that shows all, of the one that may show a part, score, how."""
-    photographs = np.array([one.photograph for one in prints])
-    cells = _cells(prints)
-    for view, pairs in _proposed(prints, settings):
-        for rows in _slices(pairs):
-            if view in (None, MIRRORED):
-                rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST]
-            if len(rows):
-                taken = (
-                    photographs[rows[:, 0]] | photographs[rows[:, 1]]
-                )  # one is enough: what every patch of it shows, no drawing shows by chance
-                yield from _confirmed(prints, rows, view, taken, settings.least_correlation)
+    cells, photographs = _cells(prints), np.array([one.photograph for one in prints])
+
+    def look(rows: NDArray[np.int64], view: int | None) -> list[tuple[int, int, float, str]]:
+        if view not in (None, MIRRORED):  # crops: of drawings made of the same parts, too many are near to look at them all
+            rows = rows[photographs[rows].any(1)]
+        least = COARSE_LEAST if view in (None, MIRRORED, 0) else COARSE_LEAST_CROPPED
+        rows = rows[_agreement(cells, rows, view) >= least]
+        return list(_confirmed(prints, rows, view, settings.least_correlation)) if len(rows) else []
+
+    with ThreadPoolExecutor() as threads:  # numpy lets them run side by side
+        for view, pairs in _proposed(prints, settings):
+            for confirmed in threads.map(lambda rows, view=view: look(rows, view), _slices(pairs)):
+                yield from confirmed
 
 
 def _confirmed(
-    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, taken: NDArray[np.bool_], least: float
+    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, least: float
 ) -> Iterator[tuple[int, int, float, str]]:
     whole, part = (np.stack([prints[row].small for row in side]) for side in rows.T)
     whole = whole[:, :, ::-1] if view == MIRRORED else whole
-    box = np.array([0, 0, 1, 1] if view in (None, MIRRORED) else CROPS[view], np.float32)
-    agreed, boxes = agreements(whole, part, np.tile(box, (len(rows), 1)))
-    scores = np.where(taken, agreed[:, 1], agreed[:, 0])
+    agreed, boxes = agreements(whole, part, np.tile(_box(view), (len(rows), 1)))
+    # One photograph of the two is enough: what every patch of it shows, no drawing shows by chance.
+    photographs = np.array([[prints[row].photograph for row in pair] for pair in rows]).any(1)
+    scores = np.where(photographs, agreed[:, 1], agreed[:, 0])
     for index in np.flatnonzero(scores >= least):
         how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
         yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
@@ -168,10 +172,14 @@ def _cells(prints: Sequence[Fingerprint]) -> NDArray[np.float16]:
     return np.concatenate([coarse(np.stack([one.small for one in part])) for part in parts])
 
 
-def _agreement(cells: NDArray[np.float16], rows: NDArray[np.int64], mirrored: bool) -> Floats:
-    first, second = (cells[side].astype(np.float32) for side in rows.T)
-    agreement: Floats = ((first[:, :, ::-1] if mirrored else first) * second).sum((1, 2, 3))
-    return agreement
+def _agreement(cells: NDArray[np.float16], rows: NDArray[np.int64], view: int | None) -> Floats:
+    whole, part = (cells[side] for side in rows.T)
+    return coarse_agreement(whole[:, :, ::-1] if view == MIRRORED else whole, part, _box(view))
+
+
+def _box(view: int | None) -> Floats:
+    """The part of a picture that a view shows, as fractions."""
+    return np.array([0, 0, 1, 1] if view in (None, MIRRORED) else CROPS[view], np.float32)
 
 
 def _cropped(box: NDArray[np.float32]) -> str:

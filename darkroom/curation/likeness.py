@@ -1,8 +1,9 @@
 """How alike two pictures are: the close look that confirms, or refuses, what their hashes propose.
 
 One is laid over the other (it may show a part of it), its tones are brought to those of the other, and then they are compared
-patch by patch. Two drawings may differ in one feature alone, so few of their patches may differ, and none by much; photographs
-are alike in no patch by chance, and a fifth of theirs may differ as they will: a watermark, a blur of resampling.
+patch by patch; each costs more than the one before, so that most pairs are given up on the way. Two drawings may differ in one
+feature alone, so few of their patches may differ, and none by much; photographs are alike in no patch by chance, and a fifth of
+theirs may differ as they will: a watermark, a blur of resampling.
 """
 
 import numpy as np
@@ -21,7 +22,9 @@ TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JP
     [[0.299, 0.587, 0.114], [-0.084, -0.166, 0.25], [0.25, -0.209, -0.041]], np.float32
 )
 COARSE = 8  # cells a side that are compared first
-COARSE_LEAST = 0.85  # agreement below which no closer look is taken
+COARSE_LEAST, COARSE_LEAST_CROPPED = 0.92, 0.85  # agreement below which no closer look is taken; of what is cropped by a tenth
+ROUGH = 16  # pixels a side of the pictures that are laid over each other first
+ROUGH_LEAST = 0.6  # agreement of all but a twentieth of the patches, tones as they are, below which tones are not fitted
 MAY_DIFFER = (0.05, 0.2)  # share of the patches; of drawings, of photographs
 MUCH = 0.35  # by how much more than the others the worst patch of drawings may differ
 
@@ -32,13 +35,48 @@ def agreements(whole: Pixels, part: Pixels, boxes: Floats) -> tuple[Floats, Floa
     The worst patch counts of those that may not differ, and of drawings the worst of all, less strictly. `boxes` [n, 4]: left,
     top, width, height as fractions of the whole, where the search for what `part` shows begins; what was found is returned.
     """
-    found = laid_over(_equalised(whole), _equalised(part), boxes)
-    first, second = warped(whole.astype(np.float32), found), part.astype(np.float32)
-    both_ways = _patch_scores(with_tones_of(second, first), second), _patch_scores(with_tones_of(first, second), first)
-    scores = np.maximum(*both_ways)
-    agreed = scores[:, [int(share * scores.shape[1]) for share in MAY_DIFFER]]
-    agreed[:, 0] = np.minimum(agreed[:, 0], scores[:, 0] + MUCH)
+    one, other = _equalised(whole), _equalised(part)
+    found = laid_over(_rough(one), _rough(other), boxes)
+    quick = _quick(warped(one[..., :1], found), other[..., :1])
+    near = np.flatnonzero(quick >= ROUGH_LEAST)
+    agreed = np.repeat(np.minimum(quick, 0)[:, None], 2, axis=1)
+    if len(near):
+        found[near] = laid_over(one[near], other[near], found[near])
+        first, second = warped(whole[near].astype(np.float32), found[near]), part[near].astype(np.float32)
+        both_ways = _patch_scores(with_tones_of(second, first), second), _patch_scores(with_tones_of(first, second), first)
+        scores = np.maximum(*both_ways)
+        agreed[near] = scores[:, [int(share * scores.shape[1]) for share in MAY_DIFFER]]
+        agreed[near, 0] = np.minimum(agreed[near, 0], scores[:, 0] + MUCH)
     return agreed, found
+
+
+def coarse_agreement(whole: NDArray[np.float16], part: NDArray[np.float16], box: Floats) -> Floats:
+    """How far pictures agree by their `coarse` cells, the whole of one and a part of another at a box [4]. [n]"""
+    first: Floats = whole.astype(np.float32)
+    if not np.array_equal(box, (0, 0, 1, 1)):
+        first = warped(first, np.tile(box, (len(first), 1)))
+        first -= first.mean((1, 2), keepdims=True)
+        first /= np.maximum(np.sqrt((first**2).sum((1, 2, 3), keepdims=True)), np.float32(1e-6))
+    agreement: Floats = (first * part.astype(np.float32)).sum((1, 2, 3))
+    return agreement
+
+
+def _rough(pictures: Floats) -> Floats:
+    """The luma of pictures at half their size. [n, 32, 32, 3] -> [n, 16, 16, 1]"""
+    size = SIDE // ROUGH
+    return pictures[..., :1].reshape(len(pictures), ROUGH, size, ROUGH, size, 1).mean((2, 4))
+
+
+def _quick(first: Floats, second: Floats) -> Floats:
+    """How well the luma [n, 32, 32, 1] of pictures agrees in all but a twentieth of its patches, contrasts made equal. [n]"""
+    usual = np.float32(PATCH_NOISE**0.5)  # such that a contrast of 1 is one of 30 grey levels
+    first = first - first.mean((1, 2), keepdims=True)
+    first /= np.maximum(first.std((1, 2), keepdims=True), np.float32(1e-3))
+    second = second / np.maximum(second.std((1, 2), keepdims=True), np.float32(1e-3))
+    scores = _concordances(first * usual, second * usual).reshape(len(first), -1)
+    worst = int(MAY_DIFFER[0] * scores.shape[1])
+    quick: Floats = np.partition(scores, worst, axis=1)[:, worst]
+    return quick
 
 
 def coarse(small: Pixels) -> NDArray[np.float16]:
