@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
 SIDE = 32  # pixels of the small pictures
-PATCH_NOISE = 30.0**2  # variance, in squared grey levels, that says nothing: compression noise of a small image
+PATCH_NOISE = 30.0**2  # variance, in squared grey levels, that says nothing: compression noise; at most that of the picture
 MEAN_WEIGHT = 4.0
 TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JPEG stores them at half resolution
     [[0.299, 0.587, 0.114], [-0.084, -0.166, 0.25], [0.25, -0.209, -0.041]], np.float32
@@ -99,11 +99,13 @@ def _patch_scores(first: Floats, second: Floats) -> Floats:
     """Concordances of all patches of pictures from 0 to 255 [n, 32, 32, 3], the worst first. [n, 225]"""
     one, other = (np.asarray(pictures @ TO_LUMA_CHROMA.T, np.float32) for pictures in (first, second))
     middle = other.mean((1, 2), keepdims=True)
-    scores: Floats = np.sort(_concordances(one - middle, other - middle).reshape(len(one), (SIDE // 2 - 1) ** 2), axis=1)
+    one, other = one - middle, other - middle
+    noise = np.clip((other**2).sum(-1).mean((1, 2)), 1e-3, PATCH_NOISE).astype(np.float32)
+    scores: Floats = np.sort(_concordances(one, other, noise[:, None, None]).reshape(len(one), (SIDE // 2 - 1) ** 2), axis=1)
     return scores
 
 
-def _concordances(first: Floats, second: Floats) -> Floats:
+def _concordances(first: Floats, second: Floats, noise: Floats) -> Floats:
     """Lin's 1 - E[(x - y)^2] / (var x + var y + (mean x - mean y)^2 + noise) of each patch, channels summed.
 
     His concordance correlation (Biometrics 45, 1989), steadied by the variance of compression noise.
@@ -113,7 +115,7 @@ def _concordances(first: Floats, second: Floats) -> Floats:
     means_apart = (mean_first - mean_second) ** 2
     spread = _patch_means(first**2 + second**2) - mean_first**2 - mean_second**2 + means_apart
     apart = _patch_means((first - second) ** 2) + MEAN_WEIGHT * means_apart
-    whole: Floats = 1 - apart.sum(-1) / (spread.sum(-1).clip(0) + PATCH_NOISE)
+    whole: Floats = 1 - apart.sum(-1) / (spread.sum(-1).clip(0) + noise)
     return whole
 
 

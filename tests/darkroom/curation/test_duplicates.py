@@ -199,3 +199,13 @@ def test_drawings_of_which_none_come_near_are_scored_too() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
     scores = of_drawings(noise[:2], noise[2:])
     assert scores.shape == (2,) and (scores < 0.5).all()
+
+
+def test_pale_drawings_that_differ_are_told_apart() -> None:
+    """Faint rings on white: all that there is to see lies below what noise may do to a picture of full contrast."""
+    rings = []
+    for inner in (20, 44):
+        ring = Image.new("RGB", (128, 128), (255, 255, 255))
+        ImageDraw.Draw(ring).ellipse((14, 14, 114, 114), outline=(240, 240, 240), width=50 - inner)
+        rings.append(small_picture(ring))
+    assert of_drawings(rings[0][None], rings[1][None])[0] < SETTINGS.least_correlation
