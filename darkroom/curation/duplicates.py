@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from darkroom.curation.likeness import COARSE_LEAST, COARSE_LEAST_CROPPED, SIDE, Floats, agreements, coarse, coarse_agreement
+from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, agreements, coarse
 from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
 
@@ -137,10 +137,10 @@ def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Ite
     cells, photographs = _cells(prints), np.array([one.photograph for one in prints])
 
     def look(rows: NDArray[np.int64], view: int | None) -> list[tuple[int, int, float, str]]:
-        if view not in (None, MIRRORED):  # crops: of drawings made of the same parts, too many are near to look at them all
+        if view in (None, MIRRORED):
+            rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST]
+        else:  # crops: of drawings made of the same parts, too many are near to look at them all
             rows = rows[photographs[rows].any(1)]
-        least = COARSE_LEAST if view in (None, MIRRORED, 0) else COARSE_LEAST_CROPPED
-        rows = rows[_agreement(cells, rows, view) >= least]
         return list(_confirmed(prints, rows, view, settings.least_correlation)) if len(rows) else []
 
     with ThreadPoolExecutor() as threads:  # numpy lets them run side by side
@@ -172,9 +172,10 @@ def _cells(prints: Sequence[Fingerprint]) -> NDArray[np.float16]:
     return np.concatenate([coarse(np.stack([one.small for one in part])) for part in parts])
 
 
-def _agreement(cells: NDArray[np.float16], rows: NDArray[np.int64], view: int | None) -> Floats:
-    whole, part = (cells[side] for side in rows.T)
-    return coarse_agreement(whole[:, :, ::-1] if view == MIRRORED else whole, part, _box(view))
+def _agreement(cells: NDArray[np.float16], rows: NDArray[np.int64], mirrored: bool) -> Floats:
+    first, second = (cells[side].astype(np.float32) for side in rows.T)
+    agreement: Floats = ((first[:, :, ::-1] if mirrored else first) * second).sum((1, 2, 3))
+    return agreement
 
 
 def _box(view: int | None) -> Floats:

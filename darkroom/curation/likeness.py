@@ -22,7 +22,7 @@ TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JP
     [[0.299, 0.587, 0.114], [-0.084, -0.166, 0.25], [0.25, -0.209, -0.041]], np.float32
 )
 COARSE = 8  # cells a side that are compared first
-COARSE_LEAST, COARSE_LEAST_CROPPED = 0.92, 0.85  # agreement below which no closer look is taken; of what is cropped by a tenth
+COARSE_LEAST = 0.92  # agreement of whole pictures below which no closer look is taken
 ROUGH = 16  # pixels a side of the pictures that are laid over each other first
 ROUGH_LEAST = 0.6  # agreement of all but a twentieth of the patches, tones as they are, below which tones are not fitted
 MAY_DIFFER = (0.05, 0.2)  # share of the patches; of drawings, of photographs
@@ -50,17 +50,6 @@ def agreements(whole: Pixels, part: Pixels, boxes: Floats) -> tuple[Floats, Floa
     return agreed, found
 
 
-def coarse_agreement(whole: NDArray[np.float16], part: NDArray[np.float16], box: Floats) -> Floats:
-    """How far pictures agree by their `coarse` cells, the whole of one and a part of another at a box [4]. [n]"""
-    first: Floats = whole.astype(np.float32)
-    if not np.array_equal(box, (0, 0, 1, 1)):
-        first = warped(first, np.tile(box, (len(first), 1)))
-        first -= first.mean((1, 2), keepdims=True)
-        first /= np.maximum(np.sqrt((first**2).sum((1, 2, 3), keepdims=True)), np.float32(1e-6))
-    agreement: Floats = (first * part.astype(np.float32)).sum((1, 2, 3))
-    return agreement
-
-
 def _rough(pictures: Floats) -> Floats:
     """The luma of pictures at half their size. [n, 32, 32, 3] -> [n, 16, 16, 1]"""
     size = SIDE // ROUGH
@@ -73,7 +62,8 @@ def _quick(first: Floats, second: Floats) -> Floats:
     first = first - first.mean((1, 2), keepdims=True)
     first /= np.maximum(first.std((1, 2), keepdims=True), np.float32(1e-3))
     second = second / np.maximum(second.std((1, 2), keepdims=True), np.float32(1e-3))
-    scores = _concordances(first * usual, second * usual).reshape(len(first), -1)
+    noise = np.full((len(first), 1, 1), PATCH_NOISE, np.float32)
+    scores = _concordances(first * usual, second * usual, noise).reshape(len(first), -1)
     worst = int(MAY_DIFFER[0] * scores.shape[1])
     quick: Floats = np.partition(scores, worst, axis=1)[:, worst]
     return quick
