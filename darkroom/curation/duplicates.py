@@ -137,11 +137,10 @@ def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Ite
     cells, photographs = _cells(prints), np.array([one.photograph for one in prints])
 
     def look(rows: NDArray[np.int64], view: int | None) -> list[tuple[int, int, float, str]]:
-        if view in (None, MIRRORED):
-            rows = rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST]
-        else:  # crops: of drawings made of the same parts, too many are near to look at them all
-            rows = rows[photographs[rows].any(1)]
-        return list(_confirmed(prints, rows, view, settings.least_correlation)) if len(rows) else []
+        either = photographs[rows[:, 0]] | photographs[rows[:, 1]]
+        # Crops are looked for in photographs: of drawings made of the same parts, too many are near to look at them all.
+        near = _agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST if view in (None, MIRRORED) else either
+        return list(_confirmed(prints, rows[near], view, either[near], settings.least_correlation)) if near.any() else []
 
     with ThreadPoolExecutor() as threads:  # numpy lets them run side by side
         for view, pairs in _proposed(prints, settings):
@@ -150,14 +149,13 @@ def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Ite
 
 
 def _confirmed(
-    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, least: float
+    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, either: NDArray[np.bool_], least: float
 ) -> Iterator[tuple[int, int, float, str]]:
+    """`either` [n]: whether one of a pair is a photograph. That is enough: what all its patches show, no drawing has so."""
     whole, part = (np.stack([prints[row].small for row in side]) for side in rows.T)
     whole = whole[:, :, ::-1] if view == MIRRORED else whole
     agreed, boxes = agreements(whole, part, np.tile(_box(view), (len(rows), 1)))
-    # One photograph of the two is enough: what every patch of it shows, no drawing shows by chance.
-    photographs = np.array([[prints[row].photograph for row in pair] for pair in rows]).any(1)
-    scores = np.where(photographs, agreed[:, 1], agreed[:, 0])
+    scores = np.where(either, agreed[:, 1], agreed[:, 0])
     for index in np.flatnonzero(scores >= least):
         how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
         yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
