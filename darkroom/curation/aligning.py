@@ -9,22 +9,21 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-ROUNDS = 8
 LEAST_SIDE, MOST_SIDE = 0.8, 1.02  # of the whole that a part may show, along each axis; beyond 1 for rounding
 
 
-def laid_over(whole: Floats, part: Floats, boxes: Floats) -> Floats:
-    """The boxes of `whole` [n, k, k, c] that `part` [n, k, k, c] shows, by their first channel.
+def laid_over(whole: Floats, part: Floats, boxes: Floats, rounds: int) -> Floats:
+    """The boxes of grey pictures `whole` [n, k, k] that `part` [n, k, k] shows.
 
     `boxes` [n, 4]: left, top, width, height of where the search begins, as fractions of the whole.
     """
     found: Floats = boxes.astype(np.float32)
     best, least = found.copy(), np.full(len(found), np.inf)
-    target = _normalised(part[..., 0])
-    for _ in range(ROUNDS):
+    target = normalised(part)
+    for _ in range(rounds):
         rows, columns = _weights(found[:, 1::2], whole.shape[1]), _weights(found[:, ::2], whole.shape[2])
-        moved = np.asarray(rows @ whole[..., 0] @ columns.transpose(0, 2, 1), np.float32)
-        grey = _normalised(moved)
+        moved = np.asarray(rows @ whole @ columns.transpose(0, 2, 1), np.float32)
+        grey = normalised(moved)
         apart: Floats = target - grey
         error: Floats = (apart**2).mean((1, 2))
         better = error < least
@@ -49,14 +48,12 @@ def _weights(spans: Floats, count: int) -> Floats:
     return weights
 
 
-def _contrast(grey: Floats) -> Floats:
-    spread: Floats = np.maximum(grey.std((1, 2), keepdims=True), np.float32(1e-3))
-    return spread
-
-
-def _normalised(grey: Floats) -> Floats:
-    plain: Floats = (grey - grey.mean((1, 2), keepdims=True)) / _contrast(grey)
-    return plain
+def normalised(grey: Floats) -> Floats:
+    """Each of the pictures [n, k, k] with a mean of 0 and a deviation of 1, or of 0 where it is plain."""
+    apart = grey - grey.mean((1, 2), keepdims=True)
+    spread = np.sqrt((apart**2).mean((1, 2), keepdims=True))
+    even: Floats = apart / np.maximum(spread, np.float32(1e-3))
+    return even
 
 
 def _step(grey: Floats, apart: Floats, boxes: Floats) -> Floats:

@@ -8,7 +8,6 @@ whatever is rejected was itself verified against the image that stays.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from math import log
@@ -135,17 +134,14 @@ def _rejected(
 def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Iterator[tuple[int, int, float, str]]:
     """Pairs that the close look confirms: index of the one that shows all, of the one that may show a part, score, how."""
     cells, photographs = _cells(prints), np.array([one.photograph for one in prints])
-
-    def look(rows: NDArray[np.int64], view: int | None) -> list[tuple[int, int, float, str]]:
-        either = photographs[rows[:, 0]] | photographs[rows[:, 1]]
-        # Crops are looked for in photographs: of drawings made of the same parts, too many are near to look at them all.
-        near = _agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST if view in (None, MIRRORED) else either
-        return list(_confirmed(prints, rows[near], view, either[near], settings.least_correlation)) if near.any() else []
-
-    with ThreadPoolExecutor() as threads:  # numpy lets them run side by side
-        for view, pairs in _proposed(prints, settings):
-            for confirmed in threads.map(lambda rows, view=view: look(rows, view), _slices(pairs)):
-                yield from confirmed
+    for view, pairs in _proposed(prints, settings):
+        if view in (None, MIRRORED):
+            near = [rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST] for rows in _slices(pairs)]
+        else:  # crops are looked for in photographs: of drawings made of the same parts, too many are near to look at them all
+            near = [pairs[photographs[pairs].any(1)]]
+        for rows in _slices(np.concatenate([pairs[:0], *near])):
+            either = photographs[rows[:, 0]] | photographs[rows[:, 1]]
+            yield from _confirmed(prints, rows, view, either, settings.least_correlation)
 
 
 def _confirmed(

@@ -9,7 +9,7 @@ theirs may differ as they will: a watermark, a blur of resampling.
 import numpy as np
 from numpy.typing import NDArray
 
-from darkroom.curation.aligning import laid_over, warped
+from darkroom.curation.aligning import laid_over, normalised, warped
 from darkroom.curation.toning import with_tones_of
 
 Floats = NDArray[np.float32]
@@ -23,7 +23,7 @@ TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JP
 )
 COARSE = 8  # cells a side that are compared first
 COARSE_LEAST = 0.92  # agreement of whole pictures below which no closer look is taken
-ROUGH = 16  # pixels a side of the pictures that are laid over each other first
+ROUGH_ROUNDS, ROUNDS = 3, 4  # of laying a picture over another: at half the size, and then, where they agree so far, at the whole
 ROUGH_LEAST = 0.6  # agreement of all but a twentieth of the patches, tones as they are, below which tones are not fitted
 MAY_DIFFER = (0.05, 0.2)  # share of the patches; of drawings, of photographs
 MUCH = 0.35  # by how much more than the others the worst patch of drawings may differ
@@ -35,13 +35,13 @@ def agreements(whole: Pixels, part: Pixels, boxes: Floats) -> tuple[Floats, Floa
     The worst patch counts of those that may not differ, and of drawings the worst of all, less strictly. `boxes` [n, 4]: left,
     top, width, height as fractions of the whole, where the search for what `part` shows begins; what was found is returned.
     """
-    one, other = _equalised(whole), _equalised(part)
-    found = laid_over(_rough(one), _rough(other), boxes)
-    quick = _quick(warped(one[..., :1], found), other[..., :1])
+    one, other = (np.asarray(small @ TO_LUMA_CHROMA[0], np.float32) for small in (whole, part))
+    found = laid_over(_halved(one), _halved(other), boxes, ROUGH_ROUNDS)
+    quick = _quick(warped(one[..., None], found)[..., 0], other)
     near = np.flatnonzero(quick >= ROUGH_LEAST)
     agreed = np.repeat(np.minimum(quick, 0)[:, None], 2, axis=1)
     if len(near):
-        found[near] = laid_over(one[near], other[near], found[near])
+        found[near] = laid_over(one[near], other[near], found[near], ROUNDS)
         first, second = warped(whole[near].astype(np.float32), found[near]), part[near].astype(np.float32)
         both_ways = _patch_scores(with_tones_of(second, first), second), _patch_scores(with_tones_of(first, second), first)
         scores = np.maximum(*both_ways)
@@ -50,20 +50,19 @@ def agreements(whole: Pixels, part: Pixels, boxes: Floats) -> tuple[Floats, Floa
     return agreed, found
 
 
-def _rough(pictures: Floats) -> Floats:
-    """The luma of pictures at half their size. [n, 32, 32, 3] -> [n, 16, 16, 1]"""
-    size = SIDE // ROUGH
-    return pictures[..., :1].reshape(len(pictures), ROUGH, size, ROUGH, size, 1).mean((2, 4))
+def _halved(grey: Floats) -> Floats:
+    """[n, 2k, 2k] -> [n, k, k]"""
+    rows = grey[:, 0::2] + grey[:, 1::2]
+    half: Floats = (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(1 / 4)
+    return half
 
 
 def _quick(first: Floats, second: Floats) -> Floats:
-    """How well the luma [n, 32, 32, 1] of pictures agrees in all but a twentieth of its patches, contrasts made equal. [n]"""
+    """How well the luma [n, 32, 32] of pictures agrees in all but a twentieth of its patches, contrasts made equal. [n]"""
     usual = np.float32(PATCH_NOISE**0.5)  # such that a contrast of 1 is one of 30 grey levels
-    first = first - first.mean((1, 2), keepdims=True)
-    first /= np.maximum(first.std((1, 2), keepdims=True), np.float32(1e-3))
-    second = second / np.maximum(second.std((1, 2), keepdims=True), np.float32(1e-3))
+    first, second = (normalised(grey) * usual for grey in (first, second))
     noise = np.full((len(first), 1, 1), PATCH_NOISE, np.float32)
-    scores = _concordances(first * usual, second * usual, noise).reshape(len(first), -1)
+    scores = _concordances(first[..., None], second[..., None], noise).reshape(len(first), -1)
     worst = int(MAY_DIFFER[0] * scores.shape[1])
     quick: Floats = np.partition(scores, worst, axis=1)[:, worst]
     return quick
@@ -80,7 +79,7 @@ def coarse(small: Pixels) -> NDArray[np.float16]:
 def _equalised(small: Pixels) -> Floats:
     """Luma and chroma with mean 0 each and a variance of 1 in all. [n, 32, 32, 3]"""
     pictures: Floats = np.asarray(small.astype(np.float32) @ TO_LUMA_CHROMA.T, np.float32)
-    pictures -= pictures.mean((1, 2), keepdims=True)
+    pictures -= _means(pictures)
     contrasts = np.sqrt((pictures**2).sum(-1).mean((1, 2)))
     return np.asarray(pictures / np.maximum(contrasts, np.float32(2))[:, None, None, None], np.float32)
 
@@ -88,7 +87,7 @@ def _equalised(small: Pixels) -> Floats:
 def _patch_scores(first: Floats, second: Floats) -> Floats:
     """Concordances of all patches of pictures from 0 to 255 [n, 32, 32, 3], the worst first. [n, 225]"""
     one, other = (np.asarray(pictures @ TO_LUMA_CHROMA.T, np.float32) for pictures in (first, second))
-    middle = other.mean((1, 2), keepdims=True)
+    middle = _means(other)
     one, other = one - middle, other - middle
     noise = np.clip((other**2).sum(-1).mean((1, 2)), 1e-3, PATCH_NOISE).astype(np.float32)
     scores: Floats = np.sort(_concordances(one, other, noise[:, None, None]).reshape(len(one), (SIDE // 2 - 1) ** 2), axis=1)
@@ -105,8 +104,15 @@ def _concordances(first: Floats, second: Floats, noise: Floats) -> Floats:
     means_apart = (mean_first - mean_second) ** 2
     spread = _patch_means(first**2 + second**2) - mean_first**2 - mean_second**2 + means_apart
     apart = _patch_means((first - second) ** 2) + MEAN_WEIGHT * means_apart
-    whole: Floats = 1 - apart.sum(-1) / (spread.sum(-1).clip(0) + noise)
-    return whole
+    channels = np.ones(first.shape[-1], np.float32)
+    return np.asarray(1 - (apart @ channels) / ((spread @ channels).clip(0) + noise), np.float32)
+
+
+def _means(pictures: Floats) -> Floats:
+    """Of each channel; as a product, which is many times faster than numpy's mean. [n, k, k, c] -> [n, 1, 1, c]"""
+    pixels = pictures.reshape(len(pictures), -1, pictures.shape[-1])
+    means: Floats = np.full(pixels.shape[1], 1 / pixels.shape[1], np.float32) @ pixels
+    return means[:, None, None]
 
 
 def _patch_means(values: Floats) -> Floats:

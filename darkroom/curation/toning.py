@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-ROUNDS = 8
-EVERY = 2  # pixels, along each axis: what the numbers are fitted on
+ROUNDS = 5
+EVERY = 3  # pixels, along each axis: what the numbers are fitted on
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 UNCHANGED = np.array([0, 0, 0, 1], np.float32)  # logarithm of the gain, offset, logarithm of gamma, saturation
 LEAST = np.array([np.log(0.45), -0.6, np.log(0.5), 0], np.float32)

@@ -47,18 +47,26 @@ class Up:
     def mlflow(self) -> str:
         return self.said("MLflow UI").split()[-1]
 
+    def sent(self, method: str, path: str, given: Any = None) -> httpx.Response:
+        """What a page sends to Prefect's API; sent again while SQLite is busy (503), as Prefect's own client does."""
+        end = time.monotonic() + 60
+        while (answer := httpx.request(method, f"{self.prefect}/api/{path}", json=given)).status_code == 503:
+            assert time.monotonic() < end, answer.text
+            time.sleep(0.5)
+        return answer
+
     def deployment(self, flow: str) -> Any:
-        found = httpx.get(f"{self.prefect}/api/deployments/name/{flow}/{self.workspace.name}")
+        found = self.sent("GET", f"deployments/name/{flow}/{self.workspace.name}")
         return found.json() if found.is_success else None
 
     def runs(self, flow: str, kind: str) -> list[Any]:
         states = {"state": {"type": {"any_": [kind]}}}
         wanted = {"deployments": {"id": {"any_": [self.deployment(flow)["id"]]}}, "flow_runs": states}
-        found = httpx.post(f"{self.prefect}/api/flow_runs/filter", json={**wanted, "sort": "EXPECTED_START_TIME_DESC"})
+        found = self.sent("POST", "flow_runs/filter", {**wanted, "sort": "EXPECTED_START_TIME_DESC"})
         return list(found.json()) if found.is_success else []
 
     def state(self, run: str) -> str:
-        return str(httpx.get(f"{self.prefect}/api/flow_runs/{run}").json()["state"]["type"])
+        return str(self.sent("GET", f"flow_runs/{run}").json()["state"]["type"])
 
     def process_of(self, run: str) -> int:
         for place in Path("/proc").glob("[0-9]*"):
@@ -70,7 +78,7 @@ class Up:
         raise AssertionError(f"no process runs {run}")
 
     def automation(self) -> Any:
-        return httpx.post(f"{self.prefect}/api/automations/filter", json={}).json()[0]
+        return self.sent("POST", "automations/filter", {}).json()[0]
 
     def asked_for(self, change: str) -> str:
         """The run that a change of the data asks for; it is told of as the watcher tells."""
@@ -115,16 +123,16 @@ def up(lived: Path, home: Path) -> Iterator[Up]:
 
 
 def test_a_run_scheduled_in_the_future_appears_and_one_triggered_through_the_api_completes(up: Up) -> None:
-    api, deployment = f"{up.prefect}/api", up.deployment("dataset refresh")
+    deployment = up.deployment("dataset refresh")
     schema = deployment["parameter_openapi_schema"]
     assert {"workspace", "settings"} <= set(schema["properties"])
     assert schema["definitions"]["CurateSection"]["properties"]["image_size"]["minimum"] == 8
     given = {"schedules": [{"active": True, "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}}]}
-    eventually(lambda: httpx.patch(f"{api}/deployments/{deployment['id']}", json=given).is_success, 60, up.log)
+    up.sent("PATCH", f"deployments/{deployment['id']}", given).raise_for_status()
     eventually(lambda: up.runs("dataset refresh", "SCHEDULED"), 60, up.log)
     bad = {"parameters": {"workspace": str(up.workspace), "settings": {}}}
-    assert httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json=bad).status_code == 409
-    eventually(lambda: httpx.post(f"{api}/deployments/{deployment['id']}/create_flow_run", json={}).is_success, 60, up.log)
+    assert up.sent("POST", f"deployments/{deployment['id']}/create_flow_run", bad).status_code == 409
+    up.sent("POST", f"deployments/{deployment['id']}/create_flow_run", {}).raise_for_status()
     assert eventually(lambda: up.runs("dataset refresh", "COMPLETED"), 180, up.log)
     assert "MLflow" in httpx.get(up.mlflow).text
     assert up.deployment("full run")["parameters"]["settings"]["promote"]["approval"] == "person"  # as params.yaml has it now
@@ -132,17 +140,17 @@ def test_a_run_scheduled_in_the_future_appears_and_one_triggered_through_the_api
 
 @pytest.mark.long
 def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothing_typed_and_a_death_survived(up: Up) -> None:
-    api, automation = f"{up.prefect}/api", up.automation()
+    automation = up.automation()
     changed = {name: automation[name] for name in ("name", "enabled", "trigger", "actions")} | {"description": "mine"}
-    httpx.put(f"{api}/automations/{automation['id']}", json=changed).raise_for_status()
+    up.sent("PUT", f"automations/{automation['id']}", changed).raise_for_status()
     hourly = {"schedules": [{"active": True, "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}}]}
-    httpx.patch(f"{api}/deployments/{up.deployment('dataset refresh')['id']}", json=hourly).raise_for_status()
+    up.sent("PATCH", f"deployments/{up.deployment('dataset refresh')['id']}", hourly).raise_for_status()
 
     draw_images(up.workspace.parent / "my pictures", 20, seed=3)
     run = eventually(lambda: up.runs("retraining", "RUNNING"), 120, up.log)[0]
     first, second = up.asked_for("a change"), up.asked_for("another")
     assert (up.state(first), up.state(second)) == ("CANCELLED", "SCHEDULED"), "the newer change does not supersede the queued run"
-    httpx.delete(f"{api}/flow_runs/{second}").raise_for_status()  # so that nobody else does the work of the one that dies
+    up.sent("DELETE", f"flow_runs/{second}").raise_for_status()  # so that nobody else does the work of the one that dies
     served = next(int(line) for line in pids("serve-flows", up.workspace))
     os.kill(served, signal.SIGKILL)
     eventually(lambda: up.said("flows    ended with code -9"), 60, up.log)
