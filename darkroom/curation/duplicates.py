@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import log
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
+from darkroom.curation.aligning import warped
 from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, agreements, coarse
 from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
@@ -32,6 +34,7 @@ MIRRORED = len(CROPS)  # the place of the mirrored picture's hash, after those o
 VIEW = 64  # pixels a side of the grey picture that crops are cut from
 PLAIN, PLAIN_BESIDE = 0.35, 0.15  # shares of pixels that equal their neighbour, of all and beside the background's: see below
 AT_ONCE = 1024  # pairs
+Sliced = TypeVar("Sliced", NDArray[np.int64], NDArray[np.bool_], Sequence["Fingerprint"])
 
 
 class DuplicateSettings(Section):
@@ -133,15 +136,19 @@ def _rejected(
 
 def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Iterator[tuple[int, int, float, str]]:
     """Pairs that the close look confirms: index of the one that shows all, of the one that may show a part, score, how."""
-    cells, photographs = _cells(prints), np.array([one.photograph for one in prints])
+    cells, photographs = _cells(prints, None), np.array([one.photograph for one in prints])
+    looked = np.empty(0, np.int64)
     for view, pairs in _proposed(prints, settings):
-        if view in (None, MIRRORED):
-            near = [rows[_agreement(cells, rows, view == MIRRORED) >= COARSE_LEAST] for rows in _slices(pairs)]
-        else:  # crops are looked for in photographs: of drawings made of the same parts, too many are near to look at them all
-            near = [pairs[photographs[pairs].any(1)]]
-        for rows in _slices(np.concatenate([pairs[:0], *near])):
-            either = photographs[rows[:, 0]] | photographs[rows[:, 1]]
-            yield from _confirmed(prints, rows, view, either, settings.least_correlation)
+        seen = cells if view is None else _cells(prints, view)
+        near = _agreement(seen, cells, pairs) >= COARSE_LEAST
+        either = photographs[pairs[:, 0]] | photographs[pairs[:, 1]]
+        if view is None:
+            looked = _codes(pairs[near], len(prints))
+        elif view != MIRRORED:  # a crop is found from the whole too, where that is near; of photographs none is left out
+            near = either | (near & ~np.isin(_codes(pairs, len(prints)), looked))
+        pairs, either = pairs[near], either[near]
+        for rows, photos in zip(_slices(pairs), _slices(either), strict=True):
+            yield from _confirmed(prints, rows, view, photos, settings.least_correlation)
 
 
 def _confirmed(
@@ -157,19 +164,34 @@ def _confirmed(
         yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
 
 
-def _slices(pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    return (pairs[at : at + AT_ONCE] for at in range(0, len(pairs), AT_ONCE))
+def _slices(rows: Sliced) -> Iterator[Sliced]:
+    return (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
 
 
-def _cells(prints: Sequence[Fingerprint]) -> NDArray[np.float16]:
-    parts = [prints[at : at + AT_ONCE] for at in range(0, len(prints), AT_ONCE)]
-    return np.concatenate([coarse(np.stack([one.small for one in part])) for part in parts])
+def _cells(prints: Sequence[Fingerprint], view: int | None) -> NDArray[np.float16]:
+    """What each picture shows in a view, coarsely. [n, 8, 8, 3]"""
+    return np.concatenate([coarse(_seen(np.stack([one.small for one in part]), view)) for part in _slices(prints)])
 
 
-def _agreement(cells: NDArray[np.float16], rows: NDArray[np.int64], mirrored: bool) -> Floats:
-    first, second = (cells[side].astype(np.float32) for side in rows.T)
-    agreement: Floats = ((first[:, :, ::-1] if mirrored else first) * second).sum((1, 2, 3))
+def _seen(small: NDArray[np.uint8], view: int | None) -> NDArray[np.uint8] | Floats:
+    if view == MIRRORED:
+        return small[:, :, ::-1]
+    return small if view is None else warped(small.astype(np.float32), np.tile(CROPS[view], (len(small), 1)))
+
+
+def _agreement(first: NDArray[np.float16], second: NDArray[np.float16], pairs: NDArray[np.int64]) -> Floats:
+    """Of the cells of the one with those of the other. [n]"""
+    agreement = np.empty(len(pairs), np.float32)
+    for at, rows in zip(range(0, len(pairs), AT_ONCE), _slices(pairs), strict=True):
+        one, other = first[rows[:, 0]].astype(np.float32), second[rows[:, 1]].astype(np.float32)
+        agreement[at : at + AT_ONCE] = np.einsum("nyxc,nyxc->n", one, other)
     return agreement
+
+
+def _codes(pairs: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """A number for each pair, whichever comes first."""
+    codes: NDArray[np.int64] = np.minimum(pairs[:, 0], pairs[:, 1]) * count + np.maximum(pairs[:, 0], pairs[:, 1])
+    return codes
 
 
 def _box(view: int | None) -> Floats:

@@ -21,8 +21,7 @@ MEAN_WEIGHT = 4.0
 TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JPEG stores them at half resolution
     [[0.299, 0.587, 0.114], [-0.084, -0.166, 0.25], [0.25, -0.209, -0.041]], np.float32
 )
-COARSE = 8  # cells a side that are compared first
-COARSE_LEAST = 0.92  # agreement of whole pictures below which no closer look is taken
+COARSE_LEAST = 0.92  # agreement of 8 x 8 cells, which are compared first, below which no closer look is taken
 ROUGH_ROUNDS, ROUNDS = 3, 4  # of laying a picture over another: at half the size, and then, where they agree so far, at the whole
 ROUGH_LEAST = 0.6  # agreement of all but a twentieth of the patches, tones as they are, below which tones are not fitted
 MAY_DIFFER = (0.05, 0.2)  # share of the patches; of drawings, of photographs
@@ -50,9 +49,9 @@ def agreements(whole: Pixels, part: Pixels, boxes: Floats) -> tuple[Floats, Floa
     return agreed, found
 
 
-def _halved(grey: Floats) -> Floats:
-    """[n, 2k, 2k] -> [n, k, k]"""
-    rows = grey[:, 0::2] + grey[:, 1::2]
+def _halved(pictures: Floats) -> Floats:
+    """[n, 2k, 2k, ...] -> [n, k, k, ...]"""
+    rows = pictures[:, 0::2] + pictures[:, 1::2]
     half: Floats = (rows[:, :, 0::2] + rows[:, :, 1::2]) * np.float32(1 / 4)
     return half
 
@@ -68,19 +67,18 @@ def _quick(first: Floats, second: Floats) -> Floats:
     return quick
 
 
-def coarse(small: Pixels) -> NDArray[np.float16]:
+def coarse(small: Pixels | Floats) -> NDArray[np.float16]:
     """Small pictures [n, 32, 32, 3] in 8 x 8 cells, such that a product of two is how far they agree. [n, 8, 8, 3]"""
-    size = SIDE // COARSE
-    cells = _equalised(small).reshape(len(small), COARSE, size, COARSE, size, 3).mean((2, 4))
-    cells /= np.maximum(np.sqrt((cells**2).sum((1, 2, 3), keepdims=True)), np.float32(1e-6))
+    cells = _halved(_halved(_equalised(small)))
+    cells /= np.maximum(np.sqrt(np.einsum("nyxc,nyxc->n", cells, cells)), np.float32(1e-6))[:, None, None, None]
     return cells.astype(np.float16)
 
 
-def _equalised(small: Pixels) -> Floats:
+def _equalised(small: Pixels | Floats) -> Floats:
     """Luma and chroma with mean 0 each and a variance of 1 in all. [n, 32, 32, 3]"""
     pictures: Floats = np.asarray(small.astype(np.float32) @ TO_LUMA_CHROMA.T, np.float32)
     pictures -= _means(pictures)
-    contrasts = np.sqrt((pictures**2).sum(-1).mean((1, 2)))
+    contrasts = np.sqrt(np.einsum("nyxc,nyxc->n", pictures, pictures) / (SIDE * SIDE))
     return np.asarray(pictures / np.maximum(contrasts, np.float32(2))[:, None, None, None], np.float32)
 
 
@@ -89,7 +87,7 @@ def _patch_scores(first: Floats, second: Floats) -> Floats:
     one, other = (np.asarray(pictures @ TO_LUMA_CHROMA.T, np.float32) for pictures in (first, second))
     middle = _means(other)
     one, other = one - middle, other - middle
-    noise = np.clip((other**2).sum(-1).mean((1, 2)), 1e-3, PATCH_NOISE).astype(np.float32)
+    noise = np.clip(np.einsum("nyxc,nyxc->n", other, other) / (SIDE * SIDE), 1e-3, PATCH_NOISE).astype(np.float32)
     scores: Floats = np.sort(_concordances(one, other, noise[:, None, None]).reshape(len(one), (SIDE // 2 - 1) ** 2), axis=1)
     return scores
 
