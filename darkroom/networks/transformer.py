@@ -1,7 +1,7 @@
 """A diffusion transformer (Peebles & Xie 2022, arXiv 2212.09748) for small images and small budgets.
 
 Patches become tokens; the noise level, the class and the augmentation set the scale, shift and gate of every block
-(adaLN-Zero). Beyond the paper: normalised queries and keys (Dehghani et al. 2023), a gated feed-forward
+(adaLN-Zero). Beyond the paper: RMS norms, normalised queries and keys (Dehghani et al. 2023), a gated feed-forward
 (Shazeer 2020) and long skips between the first and the last blocks (Bao et al. 2022, arXiv 2209.12152). A few convolutions at
 full resolution make patches out of the image and the image out of patches, so that edges run on across patches (after Hoogeboom
 et al. 2023, arXiv 2301.11093, whose U-Net has transformer blocks only where the image is small).
@@ -135,5 +135,5 @@ def _modulated(tokens: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def _normed(values: Tensor) -> Tensor:
-    """Layer norm over the last dimension, without weights (Ba et al. 2016); one kernel on a CPU, where an RMS norm takes four."""
-    return F.layer_norm(values, (values.shape[-1],))
+    """Root-mean-square norm over the last dimension (Zhang & Sennrich 2019)."""
+    return F.rms_norm(values, (values.shape[-1],))

@@ -63,7 +63,7 @@ class Residual(nn.Module):
         """images [n, entering, s, s], told [n, told] -> [n, leaving, s, s]"""
         scale, shift = self.modulation(told)[:, :, None, None].chunk(2, dim=1)
         inside = self.enter(F.silu(self.enter_norm(images)))
-        inside = self.leave(F.silu(self.leave_norm(inside) * (1 + scale) + shift))
+        inside = self.leave(F.silu(torch.addcmul(shift, self.leave_norm(inside), 1 + scale)))
         return self.attention(self.past(images) + inside)
 
 
@@ -122,7 +122,7 @@ class Unet(Conditioned):
     def forward(self, images: Tensor, level: Tensor, condition: Condition) -> Tensor:
         """The raw answer of the network, which the preconditioning scales."""
         told = self.told(level, condition)
-        images = self.stem(images)
+        images = self.stem(images.contiguous(memory_format=torch.channels_last))  # the convolutions' faster order
         waiting = [images]
         for depth, blocks in enumerate(self.down):
             if depth:
