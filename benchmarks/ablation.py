@@ -50,7 +50,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "weighting: learned": {"weighting": {"kind": "learned"}},
     "augmentation: none": {"transforms": []},
     "optimiser: muon": {"optimiser": {"kind": "muon", "weight_decay": 0.01, "momentum": 0.95}},
-    "network: unet XS": {"network": SIZES["unet"]["XS"].model_dump()},
+    "network: transformer XS": {"network": SIZES["transformer"]["XS"].model_dump()},
+    "batch: 16": {"batch_size": 16},
+    "attention: none": {"network": SIZES["unet"]["XS"].model_dump() | {"attention": 0}},
 }
 
 

@@ -47,8 +47,9 @@ def test_opening_it_brings_the_record_of_the_code_up_to_date(made: Path) -> None
 
 def test_changing_settings_keeps_comments_and_order_and_says_what_changed(made: Path) -> None:
     before = (made / "params.yaml").read_text(encoding="utf-8")
+    same = yaml.safe_load(before)["train_base"]["batch_size"]
     changed = workspaces.change_params(
-        made, {"train_base": {"images": 7, "batch_size": 16, "noise": {"kind": "ddpm", "diffusion_steps": 9}}}
+        made, {"train_base": {"images": 7, "batch_size": same, "noise": {"kind": "ddpm", "diffusion_steps": 9}}}
     )
     after = (made / "params.yaml").read_text(encoding="utf-8")
     assert changed == ["train_base.images", "train_base.noise"]

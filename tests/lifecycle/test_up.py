@@ -122,6 +122,7 @@ def up(lived: Path, home: Path) -> Iterator[Up]:
         process.wait(60)
 
 
+@pytest.mark.long
 def test_a_run_scheduled_in_the_future_appears_and_one_triggered_through_the_api_completes(up: Up) -> None:
     deployment = up.deployment("dataset refresh")
     schema = deployment["parameter_openapi_schema"]
@@ -236,6 +237,7 @@ def test_the_image_service_draws_with_the_champion_and_follows_it_while_it_runs(
     assert "Darkroom" in httpx.get(address).text
 
 
+@pytest.mark.long
 def test_it_stops_cleanly_and_leaves_no_process(up: Up) -> None:
     group = pids("serve-flows", up.workspace) + pids("watch", up.workspace) + pids("serve", up.workspace)
     assert len(group) == 3
