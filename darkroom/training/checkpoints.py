@@ -154,6 +154,10 @@ def _settle(partial: Path, final: Path) -> None:
     with partial.open("rb") as file:
         os.fsync(file.fileno())
     partial.replace(final)
+    if os.name == "posix":  # its new name, too, outlives a power cut
+        folder = os.open(final.parent, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
 
 
 def forget_checkpoints(folder: Path) -> None:
