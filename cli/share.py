@@ -2,7 +2,7 @@
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,12 @@ def generate(given: argparse.Namespace) -> int:
     key = machine.signing_key()
     signer = read_signer(key) if key is not None else None
     source = _source(given.model, given.workspace)
-    from darkroom.generating import SHEET, Wish, generate_folder
+    from darkroom.generating import SHEET, Weaker, Wish, generate_folder
     from darkroom.networks.saved import read_card
 
-    wish = Wish(given.count, given.seed, given.label, given.prompt, _drawing(given, read_card(source.folder).drawing))
+    drawing = _drawing(given, read_card(source.folder).drawing)
+    weaker = None if given.away_from is None else Weaker(_source(given.away_from, given.workspace), given.away)
+    wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, weaker)
     drawn = followed(generate_folder(source, wish, given.out, given.batch, signer), _paced())
     named = f"{source.name} version {source.version}" if source.version else source.name
     say(f"images      {given.out}: {drawn:,} drawn, {given.count - drawn:,} were there; by {named}")
@@ -70,6 +72,7 @@ def _tell(image: Path, found: Found) -> None:
         "class": made.label or "not told",
         "prompt": made.caption,
         "sampler": f"{kind}{details}, {made.drawing.get('steps')} steps, guidance {made.drawing.get('guidance')}",
+        "away from": _away(made.away_from),
         "schedule": ", ".join(str(value) for value in made.drawing.get("schedule", {}).values()),
         "darkroom": made.darkroom,
         "signed by": f"{found.signer} ({'whole' if found.whole else 'BROKEN'})" if found.signer else "nobody",
@@ -78,6 +81,13 @@ def _tell(image: Path, found: Found) -> None:
     for name, value in rows.items():
         if value is not None:
             say(f"  {name:<10}{value}")
+
+
+def _away(weaker: Mapping[str, Any] | None) -> str | None:
+    if weaker is None:
+        return None
+    version = f" version {weaker['version']}" if weaker.get("version") else ""
+    return f"{weaker.get('model')}{version}, scale {weaker.get('scale')}"
 
 
 def _source(model: str | None, folder: Path | None) -> Any:

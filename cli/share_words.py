@@ -35,6 +35,12 @@ def _generate(words: Words) -> None:
     word.add_argument("--steps", type=int, metavar="N", help="of the sampler; else the model's own")
     word.add_argument("--guidance", type=float, metavar="SCALE", help="towards the class or prompt, 1 is none; else the model's")
     word.add_argument(
+        "--away-from",
+        metavar="MODEL",
+        help="a weaker model, whose faults are left behind: an earlier or smaller one (autoguidance)",
+    )
+    word.add_argument("--away", type=float, default=1.5, metavar="SCALE", help="how far from it, 1 is not at all (default 1.5)")
+    word.add_argument(
         "--batch",
         type=above(1),
         default=16,

@@ -19,7 +19,7 @@ from darkroom.networks.captioned import CaptionedSettings
 from darkroom.networks.saved import Drawing, ModelCard, device_named, load_model, read_card
 from darkroom.provenance import Provenance, ProvenanceError, Signer, encoded, read_provenance
 from darkroom.refs import digest_of
-from darkroom.sampling import Tiled, draw, label_at, noise_for, told_of
+from darkroom.sampling import Autoguided, Tiled, draw, label_at, noise_for, told_of
 
 RECORD, SHEET = "generated.json", "sheet.png"
 ORIGIN = "origin.json"  # in an exported model: its name and version in the registry it came from
@@ -41,6 +41,14 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Weaker:
+    """A weaker model, and by how much its answers are left behind: see `sampling.Autoguided`."""
+
+    model: Source
+    scale: float
+
+
+@dataclass(frozen=True)
 class Wish:
     """Which images: `label` None takes the proportions trained on; a `prompt` needs a model that reads captions."""
 
@@ -49,6 +57,7 @@ class Wish:
     label: str | None
     prompt: str | None
     drawing: Drawing
+    weaker: Weaker | None = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +132,9 @@ def generate_folder(
 def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: Signer | None) -> Generator[Event, None, None]:
     device = device_named("auto")
     model, card = load_model(folder, device)
-    tiled = Tiled(model, TILE[device.type])
+    weaker = job.wish.weaker
+    asked = model if weaker is None else Autoguided(model, load_model(weaker.model.folder, device)[0], weaker.scale)
+    tiled = Tiled(asked, TILE[device.type])
     yield Progressed("drawing", 0, len(missing))
     for start in range(0, len(missing), batch):
         rows = missing[start : start + batch]
@@ -143,6 +154,14 @@ def _check(card: ModelCard, wish: Wish) -> None:
         near = get_close_matches(wish.label, card.labels, n=1, cutoff=0.5)
         meant = f"; did you mean `{near[0]}`?" if near else "."
         raise GeneratingError(f"the model knows no class `{wish.label}`{meant} It knows: {', '.join(card.labels)}")
+    if wish.weaker is not None:
+        other = read_card(wish.weaker.model.folder)
+        for name in ("image_size", "labels", "augmentations"):
+            if getattr(card, name) != getattr(other, name):
+                raise GeneratingError(
+                    f"{wish.weaker.model.name} cannot guide this model: its {name} is {getattr(other, name)}, not "
+                    f"{getattr(card, name)}; take an earlier or smaller model of the same images"
+                )
     if wish.prompt is not None:
         told_of(card, torch.zeros(1, dtype=torch.long), torch.zeros(1), [wish.prompt])
 
@@ -158,7 +177,13 @@ def _shared(source: Source, card: ModelCard, wish: Wish) -> dict[str, Any]:
         "class": wish.label,
         "prompt": wish.prompt,
         "drawing": wish.drawing.model_dump(mode="json"),
+        "away_from": wish.weaker and _named(wish.weaker),
     }
+
+
+def _named(weaker: Weaker) -> dict[str, Any]:
+    digest = digest_of(weaker.model.folder / "weights.safetensors")
+    return {"model": weaker.model.name, "version": weaker.model.version, "weights_digest": digest, "scale": weaker.scale}
 
 
 def _claim(job: _Job) -> None:

@@ -62,6 +62,7 @@ class Provenance(BaseModel):
     caption: str | None
     turns: tuple[Turn, ...] = ()  # one after another, where its noise is not that of the seed alone
     drawing: Mapping[str, Any]  # sampler, schedule, steps, guidance, guided levels, as in model.json
+    away_from: Mapping[str, Any] | None = None  # the weaker model that guided: its name, version, digest; and the scale
     darkroom: str = __version__
 
     def text(self) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from darkroom.events import Noted
-from darkroom.generating import GeneratingError, Source, Wish, generate_folder, source_of
+from darkroom.generating import GeneratingError, Source, Weaker, Wish, generate_folder, source_of
 from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import Drawing, ModelError, build, save_model
 from darkroom.provenance import Signer, read_provenance
@@ -187,6 +187,24 @@ def test_with_a_key_images_are_signed_and_unsigned_ones_drawn_again(source: Sour
     found = [read_provenance(file) for file in sorted((tmp_path / "out").glob("seed*.png"))]
     assert [(one.signer, one.whole) for one in found] == [(signer.name, True)] * 3
     assert finished(generate_folder(source, wish(3), tmp_path / "out", 4, signer))[1] == 0
+
+
+def test_a_weaker_model_is_left_behind_and_named_in_the_image(source: Source, tmp_path: Path) -> None:
+    weaker = saved(tmp_path / "weaker", seed=1)
+    for name, scale in (("not", 1.0), ("away", 2.0)):
+        finished(generate_folder(source, wish(2, weaker=Weaker(weaker, scale)), tmp_path / name, 2))
+    finished(generate_folder(source, wish(2), tmp_path / "alone", 2))
+    alone, left, away = (
+        [np.asarray(Image.open(file)) for file in sorted((tmp_path / at).glob("seed*.png"))] for at in ("alone", "not", "away")
+    )
+    assert np.array_equal(alone, left) and not np.array_equal(alone, away)
+    made = read_provenance(tmp_path / "away" / "seed3-000000.png").made
+    assert made.away_from is not None and (made.away_from["model"], made.away_from["scale"]) == ("weaker", 2.0)
+    with pytest.raises(GeneratingError, match="away_from"):
+        finished(generate_folder(source, wish(2), tmp_path / "away", 2))
+    stranger = saved(tmp_path / "stranger", labels=("dog",), label_counts=(4,))
+    with pytest.raises(GeneratingError, match=r"stranger cannot guide this model: its labels is \('dog',\)"):
+        finished(generate_folder(source, wish(2, weaker=Weaker(stranger, 2.0)), tmp_path / "none", 2))
 
 
 def test_an_exported_model_keeps_its_name(source: Source, tmp_path: Path) -> None:
