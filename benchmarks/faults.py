@@ -87,7 +87,7 @@ def killed(up: Up) -> str:
 
 def prefect_restarted(up: Up) -> str:
     """The Prefect server dies while a run trains: it is started again, the training does not end."""
-    run = _started(up, "full run", train_base=SELDOM)
+    run = _started(up, "full run", train_base=SELDOM | {"seed": _other(up, "train_base", "seed")})
     _training(up, 500)
     (pid,) = _process(up, run)
     server = json.loads((machine.home() / "prefect.server.json").read_text(encoding="utf-8"))
@@ -101,7 +101,7 @@ def prefect_restarted(up: Up) -> str:
 
 def mlflow_away(up: Up) -> str:
     """MLflow is stopped for a minute while a run trains: training goes on, and the whole curve is there afterwards."""
-    run = _started(up, "full run", train_base=SELDOM)
+    run = _started(up, "full run", train_base=SELDOM | {"seed": _other(up, "train_base", "seed")})
     _training(up, 500)
     (record,) = machine.home().glob("mlflow-*.server.json")
     server = json.loads(record.read_text(encoding="utf-8"))
@@ -200,14 +200,14 @@ def _started(up: Up, flow: str, **sections: dict[str, object]) -> str:
     """Start a flow as its form does. Returns the run's id."""
     settings = _change(up, **sections)
     given = {"settings": settings} if flow == "full run" else {}
-    address = f"{up.prefect}/api/deployments/{up.deployment(flow)['id']}/create_flow_run"
-    made = httpx.post(address, json={"parameters": {"workspace": str(up.workspace), **given}})
+    parameters = {"parameters": {"workspace": str(up.workspace), **given}}
+    made = up.sent("POST", f"deployments/{up.deployment(flow)['id']}/create_flow_run", parameters)
     assert made.is_success, made.text
     return str(made.json()["id"])
 
 
 def _read(up: Up, run: str) -> Any:
-    return httpx.get(f"{up.prefect}/api/flow_runs/{run}", timeout=30).json()
+    return up.sent("GET", f"flow_runs/{run}").json()
 
 
 def _state(up: Up, run: str) -> str:
@@ -219,12 +219,12 @@ def _starts(up: Up, run: str) -> int:
 
 
 def _set(up: Up, run: str, state: dict[str, str]) -> None:
-    httpx.post(f"{up.prefect}/api/flow_runs/{run}/set_state", json={"state": state}).raise_for_status()
+    up.sent("POST", f"flow_runs/{run}/set_state", {"state": state}).raise_for_status()
 
 
 def _task(up: Up, run: str, name: str) -> str:
     wanted = {"flow_runs": {"id": {"any_": [run]}}, "task_runs": {"name": {"any_": [name]}}, "sort": "EXPECTED_START_TIME_DESC"}
-    found = httpx.post(f"{up.prefect}/api/task_runs/filter", json=wanted).json()
+    found = up.sent("POST", "task_runs/filter", wanted).json()
     return str(found[0]["state"]["type"]) if found else ""
 
 

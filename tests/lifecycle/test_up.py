@@ -50,7 +50,7 @@ class Up:
     def sent(self, method: str, path: str, given: Any = None) -> httpx.Response:
         """What a page sends to Prefect's API; sent again while SQLite is busy (503), as Prefect's own client does."""
         end = time.monotonic() + 60
-        while (answer := httpx.request(method, f"{self.prefect}/api/{path}", json=given)).status_code == 503:
+        while (answer := httpx.request(method, f"{self.prefect}/api/{path}", json=given, timeout=30)).status_code == 503:
             assert time.monotonic() < end, answer.text
             time.sleep(0.5)
         return answer
