@@ -19,6 +19,7 @@ from darkroom.stage import EVENTS, StoppedOnRequest
 EXPERIMENT = "darkroom"
 SEND_EVERY = 5.0  # seconds: metrics go in batches
 RETRY_EVERY = 60.0
+PATIENCE = 120.0  # seconds that the end of a stage waits in all for an MLflow that was there before: its records have no later
 
 
 class TrackingError(RuntimeError):
@@ -77,44 +78,43 @@ class Sender:
         self.client, self.run_id, self._begin = client, run_id, begin  # with no run yet, `begin` makes one
         self.trouble = ""
         self._waiting, self._pictures = list[Any](), list[str]()
-        self._last, self._quiet_until = time.monotonic(), 0.0
+        self._last, self._quiet_until, self._patient_until = time.monotonic(), 0.0, 0.0
 
     def tell(self, event: Event) -> None:
         """Note an event; send what waits when it is time."""
         self._waiting += self._metrics(event)
         if isinstance(event, SamplesDrawn):
             self._pictures.append(event.path)
-            self._send_pictures()
-        if time.monotonic() - self._last > SEND_EVERY:
+        if isinstance(event, SamplesDrawn) or time.monotonic() - self._last > SEND_EVERY:
             self.send()
 
     def send(self) -> None:
         """Send what waits."""
         self._last = time.monotonic()
-        self._send_pictures()
-        if self._waiting:
-            batch = self._waiting[:1000]
-            if self._try(lambda: self.client.log_batch(self.run_id, metrics=batch, synchronous=True)):
-                self._waiting = self._waiting[1000:]
+        if self._waiting or self._pictures:
+            self._try(self._send)
 
-    def _send_pictures(self) -> None:
-        while self._pictures and self._try(lambda: self.client.log_artifact(self.run_id, self._pictures[0], "samples")):
+    def _send(self) -> None:
+        while self._pictures:
+            self.client.log_artifact(self.run_id, self._pictures[0], "samples")
             self._pictures.pop(0)
+        while self._waiting:
+            self.client.log_batch(self.run_id, metrics=self._waiting[:1000], synchronous=True)
+            self._waiting = self._waiting[1000:]
 
     def reach(self) -> bool:
         """Begin the run, if it is not. Whether MLflow is there."""
         return self._try(lambda: None)
 
     def last_words(self) -> None:
-        """Send all that waits; try even where MLflow was away just now."""
-        self._quiet_until, self.trouble = 0.0, ""
-        while (self._waiting or self._pictures) and not self.trouble:
-            self.send()
+        """Send all that waits, and wait for an MLflow that is away, if it was there before."""
+        if self._waiting or self._pictures:
+            self._insist(self._send)
 
     def attach(self, files: Mapping[str, Path]) -> None:
         """Keep files (or folders) with the run, by the name of the artifact folder."""
         for name, path in files.items():
-            self._try(lambda path=path, name=name: self._attach(path, name))
+            self._insist(lambda path=path, name=name: self._attach(path, name))
 
     def _attach(self, path: Path, name: str) -> None:
         act = self.client.log_artifacts if path.is_dir() else self.client.log_artifact
@@ -123,7 +123,17 @@ class Sender:
     def identify(self, identities: Mapping[str, str]) -> None:
         """Set the run's tags anew."""
         for name, value in identities.items():
-            self._try(lambda name=name, value=value: self.client.set_tag(self.run_id, name, value))
+            self._insist(lambda name=name, value=value: self.client.set_tag(self.run_id, name, value))
+
+    def _insist(self, act: Any) -> bool:
+        """As `_try`, but at once; and again for a while, all such acts together, where the run has begun."""
+        if self.run_id and not self._patient_until:
+            self._patient_until = time.monotonic() + PATIENCE
+        self._quiet_until = 0.0
+        while not (done := self._try(act)) and time.monotonic() < self._patient_until:
+            self._quiet_until = 0.0
+            time.sleep(1)
+        return done
 
     def _try(self, act: Any) -> bool:
         if time.monotonic() < self._quiet_until:

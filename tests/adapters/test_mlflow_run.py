@@ -146,3 +146,29 @@ def test_a_run_whose_mlflow_is_away_at_its_start_begins_when_it_is_back(monkeypa
     sender.tell(step(32))
     assert (sender.run_id, client.artifacts) == ("run", ["samples.png"])
     assert [one.step for one in client.metrics if one.key == "loss"] == [16, 32]
+
+
+def test_the_end_of_a_stage_waits_for_an_mlflow_that_went_away(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    now, client = 1000.0, Client()
+    sender = mlflow_run.Sender(client, "run")
+    back_at = now + mlflow_run.PATIENCE / 2
+
+    def slept(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+        client.away = now < back_at
+
+    monkeypatch.setattr(mlflow_run.time, "monotonic", lambda: now)
+    monkeypatch.setattr(mlflow_run.time, "sleep", slept)
+    client.away = True
+    sender.tell(step(16))
+    sender.last_words()
+    assert [one.step for one in client.metrics if one.key == "loss"] == [16]
+    assert now >= back_at and not sender.trouble
+
+    client.away, back_at = True, now + 10 * mlflow_run.PATIENCE
+    sender.tell(step(32))
+    sender.last_words()
+    sender.attach({"report": tmp_path})
+    assert "MLflow is away" in sender.trouble
+    assert now < 1000 + 2 * mlflow_run.PATIENCE, "each of its acts waits anew"

@@ -238,6 +238,18 @@ def test_the_image_service_draws_with_the_champion_and_follows_it_while_it_runs(
 
 
 @pytest.mark.long
+def test_twenty_new_images_become_the_champion_with_nothing_typed_where_the_settings_let_gates_decide(up: Up) -> None:
+    change(up.workspace, promote={"approval": "automatic"})
+    before = up.version("champion")
+    draw_images(up.workspace.parent / "my pictures", 20, seed=4)
+    newest = eventually(lambda: (number := up.version("challenger")) not in ("", "1", "2") and number, 300, up.log)
+    assert newest != before
+    eventually(lambda: up.version("champion") == newest, 120, up.log)
+    moved = promotions.moves(up.workspace)[-1]
+    assert (moved.what, moved.version) == ("promoted", newest)
+
+
+@pytest.mark.long
 def test_it_stops_cleanly_and_leaves_no_process(up: Up) -> None:
     group = pids("serve-flows", up.workspace) + pids("watch", up.workspace) + pids("serve", up.workspace)
     assert len(group) == 3
