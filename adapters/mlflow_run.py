@@ -95,12 +95,13 @@ class Sender:
             self._try(self._send)
 
     def _send(self) -> None:
-        while self._pictures:
-            self.client.log_artifact(self.run_id, self._pictures[0], "samples")
-            self._pictures.pop(0)
         while self._waiting:
             self.client.log_batch(self.run_id, metrics=self._waiting[:1000], synchronous=True)
             self._waiting = self._waiting[1000:]
+        while self._pictures:
+            if Path(self._pictures[0]).exists():  # else it went with the checkpoints of a training that is done
+                self.client.log_artifact(self.run_id, self._pictures[0], "samples")
+            self._pictures.pop(0)
 
     def reach(self) -> bool:
         """Begin the run, if it is not. Whether MLflow is there."""

@@ -25,7 +25,13 @@ class Client:
     def log_artifact(self, run_id: str, path: str, folder: str) -> None:
         if self.away:
             raise ConnectionError("refused")
-        self.artifacts.append(path)
+        self.artifacts.append(path if Path(path).exists() else str(Path(path).stat()))
+
+
+def picture(folder: Path) -> str:
+    file = folder / "samples.png"
+    file.touch()
+    return str(file)
 
 
 def step(images_seen: int) -> StepTaken:
@@ -47,13 +53,13 @@ def test_metrics_are_kept_against_images_seen(monkeypatch: pytest.MonkeyPatch) -
     assert (sent["sheet_kd_x", 48], sent["sheet_kd_x_real", 48]) == (9.0, 1.0)
 
 
-def test_what_could_not_be_sent_waits_and_is_sent_when_mlflow_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_could_not_be_sent_waits_and_is_sent_when_mlflow_is_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     now = 1000.0
     monkeypatch.setattr(mlflow_run.time, "monotonic", lambda: now)
     client = Client()
     sender = mlflow_run.Sender(client, "run")
     client.away = True
-    sender.tell(SamplesDrawn(0, "samples.png"))
+    sender.tell(SamplesDrawn(0, picture(tmp_path)))
     now += 10
     sender.tell(step(16))
     assert "MLflow is away (refused)" in sender.trouble
@@ -65,7 +71,7 @@ def test_what_could_not_be_sent_waits_and_is_sent_when_mlflow_is_back(monkeypatc
     sender.tell(step(48))
     assert sender.trouble == ""
     assert [one.step for one in client.metrics if one.key == "loss"] == [16, 32, 48]
-    assert client.artifacts == ["samples.png"]
+    assert client.artifacts == [picture(tmp_path)]
 
 
 def test_settings_are_flattened_with_their_paths() -> None:
@@ -129,7 +135,7 @@ def test_another_training_begins_a_run_of_its_own(tmp_path: Path, monkeypatch: p
     assert second.run_id != first.run_id
 
 
-def test_a_run_whose_mlflow_is_away_at_its_start_begins_when_it_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_whose_mlflow_is_away_at_its_start_begins_when_it_is_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     now, client, away = 1000.0, Client(), True
     monkeypatch.setattr(mlflow_run.time, "monotonic", lambda: now)
 
@@ -140,11 +146,11 @@ def test_a_run_whose_mlflow_is_away_at_its_start_begins_when_it_is_back(monkeypa
 
     sender = mlflow_run.Sender(None, "", begin)
     assert not sender.reach()
-    sender.tell(SamplesDrawn(0, "samples.png"))
+    sender.tell(SamplesDrawn(0, picture(tmp_path)))
     sender.tell(step(16))
     away, now = False, now + mlflow_run.RETRY_EVERY + 1
     sender.tell(step(32))
-    assert (sender.run_id, client.artifacts) == ("run", ["samples.png"])
+    assert (sender.run_id, client.artifacts) == ("run", [picture(tmp_path)])
     assert [one.step for one in client.metrics if one.key == "loss"] == [16, 32]
 
 
@@ -172,3 +178,16 @@ def test_the_end_of_a_stage_waits_for_an_mlflow_that_went_away(monkeypatch: pyte
     sender.attach({"report": tmp_path})
     assert "MLflow is away" in sender.trouble
     assert now < 1000 + 2 * mlflow_run.PATIENCE, "each of its acts waits anew"
+
+
+def test_a_picture_that_went_with_its_training_holds_nothing_back(tmp_path: Path) -> None:
+    client, gone = Client(), Path(picture(tmp_path))
+    client.away = True
+    sender = mlflow_run.Sender(client, "run")
+    sender.tell(SamplesDrawn(16, str(gone)))
+    sender.tell(step(16))
+    gone.unlink()
+    client.away = False
+    sender.last_words()
+    assert [one.step for one in client.metrics if one.key == "loss"] == [16]
+    assert (client.artifacts, sender.trouble) == ([], "")
