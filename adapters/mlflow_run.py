@@ -107,10 +107,11 @@ class Sender:
         """Begin the run, if it is not. Whether MLflow is there."""
         return self._try(lambda: None)
 
-    def last_words(self) -> None:
-        """Send all that waits, and wait for an MLflow that is away, if it was there before."""
+    def last_words(self, patient: bool) -> None:
+        """Send all that waits; `patient`: wait for an MLflow that is away, if it was there before."""
         if self._waiting or self._pictures:
-            self._insist(self._send)
+            self._quiet_until = 0.0
+            (self._insist if patient else self._try)(self._send)
 
     def attach(self, files: Mapping[str, Path]) -> None:
         """Keep files (or folders) with the run, by the name of the artifact folder."""
@@ -221,7 +222,7 @@ def run_of(subject: Subject) -> Iterator[Sender]:
         status = "KILLED"
         raise
     finally:
-        sender.last_words()
+        sender.last_words(patient=status == "FINISHED")  # who asked it to stop, or sees it fail, waits for nothing
         try:
             mlflow.end_run(status)
         except Exception as error:  # as above: an absent tracker fails nothing

@@ -155,6 +155,10 @@ def _check(card: ModelCard, wish: Wish) -> None:
         meant = f"; did you mean `{near[0]}`?" if near else "."
         raise GeneratingError(f"the model knows no class `{wish.label}`{meant} It knows: {', '.join(card.labels)}")
     if wish.weaker is not None:
+        if not 0 <= wish.weaker.scale <= 20:  # as for guidance; not-a-number is in no range
+            raise GeneratingError(
+                f"{wish.weaker.scale:g} times away from {wish.weaker.model.name}: give 0 to 20; 1 is not at all"
+            )
         other = read_card(wish.weaker.model.folder)
         for name in ("image_size", "labels", "augmentations"):
             if getattr(card, name) != getattr(other, name):

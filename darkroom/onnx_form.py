@@ -64,7 +64,7 @@ def write_onnx(model: Path, file: Path) -> None:
     program.save(file)
     try:
         _compare(onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]), asked, card)
-    except BaseException:
+    except BaseException:  # an interrupt too: no form stays that was not compared, and what was raised goes on
         file.unlink()
         raise
 

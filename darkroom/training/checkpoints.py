@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,7 +157,8 @@ def _settle(partial: Path, final: Path) -> None:
     partial.replace(final)
     if os.name == "posix":  # its new name, too, outlives a power cut
         folder = os.open(final.parent, os.O_RDONLY)
-        os.fsync(folder)
+        with suppress(OSError):  # some network file systems cannot: the checkpoint is there all the same
+            os.fsync(folder)
         os.close(folder)
 
 

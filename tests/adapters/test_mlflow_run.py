@@ -25,7 +25,8 @@ class Client:
     def log_artifact(self, run_id: str, path: str, folder: str) -> None:
         if self.away:
             raise ConnectionError("refused")
-        self.artifacts.append(path if Path(path).exists() else str(Path(path).stat()))
+        Path(path).stat()  # raises where it is gone, as MLflow's does
+        self.artifacts.append(path)
 
 
 def picture(folder: Path) -> str:
@@ -168,19 +169,23 @@ def test_the_end_of_a_stage_waits_for_an_mlflow_that_went_away(monkeypatch: pyte
     monkeypatch.setattr(mlflow_run.time, "sleep", slept)
     client.away = True
     sender.tell(step(16))
-    sender.last_words()
+    sender.last_words(patient=True)
     assert [one.step for one in client.metrics if one.key == "loss"] == [16]
     assert now >= back_at and not sender.trouble
 
     client.away, back_at = True, now + 10 * mlflow_run.PATIENCE
     sender.tell(step(32))
-    sender.last_words()
+    began = now
+    sender.last_words(patient=False)
+    assert now == began, "a run that was stopped waits for MLflow"
+    sender.last_words(patient=True)
     sender.attach({"report": tmp_path})
     assert "MLflow is away" in sender.trouble
     assert now < 1000 + 2 * mlflow_run.PATIENCE, "each of its acts waits anew"
 
 
-def test_a_picture_that_went_with_its_training_holds_nothing_back(tmp_path: Path) -> None:
+def test_a_picture_that_went_with_its_training_holds_nothing_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(mlflow_run, "PATIENCE", 0.0)
     client, gone = Client(), Path(picture(tmp_path))
     client.away = True
     sender = mlflow_run.Sender(client, "run")
@@ -188,6 +193,6 @@ def test_a_picture_that_went_with_its_training_holds_nothing_back(tmp_path: Path
     sender.tell(step(16))
     gone.unlink()
     client.away = False
-    sender.last_words()
+    sender.last_words(patient=True)
     assert [one.step for one in client.metrics if one.key == "loss"] == [16]
     assert (client.artifacts, sender.trouble) == ([], "")

@@ -202,6 +202,8 @@ def test_a_weaker_model_is_left_behind_and_named_in_the_image(source: Source, tm
     assert made.away_from is not None and (made.away_from["model"], made.away_from["scale"]) == ("weaker", 2.0)
     with pytest.raises(GeneratingError, match="away_from"):
         finished(generate_folder(source, wish(2), tmp_path / "away", 2))
+    with pytest.raises(GeneratingError, match="nan times away from weaker: give 0 to 20"):
+        finished(generate_folder(source, wish(2, weaker=Weaker(weaker, float("nan"))), tmp_path / "none", 2))
     stranger = saved(tmp_path / "stranger", labels=("dog",), label_counts=(4,))
     with pytest.raises(GeneratingError, match=r"stranger cannot guide this model: its labels is \('dog',\)"):
         finished(generate_folder(source, wish(2, weaker=Weaker(stranger, 2.0)), tmp_path / "none", 2))

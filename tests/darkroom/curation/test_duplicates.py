@@ -176,6 +176,16 @@ def test_changed_photographs_are_found_and_only_they(change: str) -> None:
         assert all("% of it" in one.detail for one in found)
 
 
+def test_crops_of_drawings_are_found_by_the_hash_of_what_they_show() -> None:
+    drawings = [picture(seed, 160) for seed in range(12)]
+    prints = [print_of(f"{number:02d}", one, bytes=2000) for number, one in enumerate(drawings)]
+    prints += [print_of(f"{number:02d}-copy", one.crop((0, 0, 144, 144))) for number, one in enumerate(drawings)]
+    assert not any(one.photograph for one in prints)
+    found = find_duplicates(prints, SETTINGS)
+    assert all(one.path[:2] == one.of[:2] for one in found)
+    assert len(found) >= 10  # whole pictures have near hashes in one pair only
+
+
 def test_mirrored_copies_are_found_where_asked_for() -> None:
     image = grainy(3)
     prints = [print_of("a", image, bytes=2000), print_of("b", image.transpose(Image.Transpose.FLIP_LEFT_RIGHT))]
