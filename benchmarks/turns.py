@@ -18,8 +18,9 @@ def seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def in_turns(ours: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
-    """Median seconds of both, taken in turns after a warm-up of each."""
-    ours(), other()
-    pairs = [(seconds(ours), seconds(other)) for _ in range(TURNS)]
-    return statistics.median(pair[0] for pair in pairs), statistics.median(pair[1] for pair in pairs)
+def in_turns(*acts: Callable[[], object]) -> list[float]:
+    """Median seconds of each, taken in turns after a warm-up of each."""
+    for act in acts:
+        act()
+    turns = [[seconds(act) for act in acts] for _ in range(TURNS)]
+    return [statistics.median(times) for times in zip(*turns, strict=True)]
