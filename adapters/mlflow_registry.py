@@ -1,12 +1,16 @@
 """The MLflow registry: register a version, look one up, read what it is made of. Aliases only; stages are deprecated."""
 
+import hashlib
 import json
+import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -14,6 +18,8 @@ from adapters.mlflow_run import connected
 from darkroom.gates import Scores
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+COPIES = Path(".darkroom/versions")  # in a workspace: the files of versions from a registry that keeps them elsewhere
+KEPT_COPIES = 8
 LONGEST = 5000  # characters: PostgreSQL and MySQL refuse a longer description
 _KEPT = ("value", "low", "high", "floor", "n")  # of each score; its tag must stay short
 
@@ -122,15 +128,39 @@ def report_folder(workspace: Path, version: Version) -> Path:
 def _part(workspace: Path, version: Version, part: str) -> Path:
     import mlflow
 
-    connected(workspace)
     try:
-        path = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.number}"))
+        path = _files(workspace, version)
         described = yaml.safe_load((path / "MLmodel").read_text(encoding="utf-8"))
         return path / str(described["flavors"]["python_function"]["artifacts"][part]["path"])
     except (KeyError, TypeError, FileNotFoundError, mlflow.MlflowException) as error:
         raise LookupError(
             f"{version.name} version {version.number} was not registered by darkroom: it has no `{part}`"
         ) from error
+
+
+def _files(workspace: Path, version: Version) -> Path:
+    """The files of a version: where they lie, if on this machine; else a copy, made once and kept with the last few others."""
+    import mlflow
+
+    client = connected(workspace)
+    source = client.get_model_version_download_uri(version.name, version.number)
+    if source.startswith("models:/"):  # by the number of what was logged
+        source = client.get_logged_model(source.removeprefix("models:/")).artifact_location
+    address = f"models:/{version.name}/{version.number}"
+    if urlsplit(source).scheme in ("", "file"):
+        return Path(mlflow.artifacts.download_artifacts(address))
+    copies = workspace / COPIES
+    copy = copies / hashlib.sha256(f"{mlflow.get_tracking_uri()} {source}".encode()).hexdigest()[:20]
+    if not copy.exists():
+        copies.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=copies, ignore_cleanup_errors=True) as scratch:
+            fetched = mlflow.artifacts.download_artifacts(address, dst_path=f"{scratch}/files")
+            with suppress(OSError):  # another process was first: its copy is the same
+                Path(fetched).rename(copy)
+    os.utime(copy)
+    for old in sorted(copies.iterdir(), key=lambda path: -path.stat().st_mtime)[KEPT_COPIES:]:
+        shutil.rmtree(old, ignore_errors=True)
+    return copy
 
 
 def versions(workspace: Path, name: str) -> list[Version]:
