@@ -76,6 +76,16 @@ def home() -> Path:
     return Path(setting("DARKROOM_HOME") or Path.home() / ".darkroom").expanduser().absolute()
 
 
+def curating_on() -> str | None:
+    """What looks at images in a flow: DARKROOM_CURATE_ON (here, threads, processes, ray, ray://HOST:PORT); None where unset."""
+    return setting("DARKROOM_CURATE_ON")
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def signing_key() -> Path | None:
     """The file of the private key that signs images: DARKROOM_SIGNING_KEY; None where images are not to be signed."""
     given = setting("DARKROOM_SIGNING_KEY")

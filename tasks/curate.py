@@ -4,10 +4,11 @@ import json
 
 from prefect import task
 
-from adapters import prefect_runs
+from adapters import machine, prefect_runs
 from darkroom.curation import curate as curation
 from darkroom.curation.choices import read_choices
 from tasks.job import STEP, Done, Job, brought_up_to_date
+from tasks.looking import looks_by
 
 
 @task(task_run_name="curate the images", **STEP)
@@ -16,10 +17,11 @@ def curate(job: Job) -> Done:
     section = job.settings.curate
     source, out, report = job.workspace / section.source, job.workspace / "data/curated", job.workspace / "reports/curate"
     memory, choices = job.workspace / curation.MEMORY, read_choices(job.workspace / section.choices)
+    looks = looks_by(machine.curating_on(), machine.processors())
     done = brought_up_to_date(
         job,
         "curate",
-        lambda: curation.curate(section, source, out, report, memory, choices),
+        lambda: curation.curate(section, source, out, report, memory, choices, looks),
         files={"curation": report},
         data=None,
     )

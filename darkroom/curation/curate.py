@@ -27,6 +27,7 @@ from darkroom.curation.page import page
 from darkroom.curation.parquet import is_table
 from darkroom.curation.reading import Listing, list_images
 from darkroom.curation.splitting import SplitSettings
+from darkroom.curation.workers import Looks
 from darkroom.events import Event, ImageRejected, Noted
 from darkroom.images import SPLITS, ImageSet, Pixels, Rows, write_split
 from darkroom.refs import DatasetRef, digest_of, replaced
@@ -66,13 +67,20 @@ class CurateSection(Section):
 
 
 def curate(
-    section: CurateSection, source: Path, out: Path, report: Path, memory: Path | None = None, choices: Sequence[Choice] = ()
+    section: CurateSection,
+    source: Path,
+    out: Path,
+    report: Path,
+    memory: Path | None = None,
+    choices: Sequence[Choice] = (),
+    looks: Looks | None = None,
 ) -> Generator[Event, None, DatasetRef]:
     """Read `source`, write the data set to `out` and the report into `report`.
 
     `out`: train, validation and test (.json) with their shards, manifest.parquet (a row for every file), dataset.json,
     README.md (the card). `report`: index.html, metrics.json, classes.csv, rejected.png, duplicates.png; other files there stay.
     `memory`: a folder in which runs remember what they saw, so that the next is short; a run waits for another that uses it.
+    `looks`: who has the images looked at, if not processes of this machine.
     Raises CurationError, and then leaves what `out` and `report` hold as it was.
     """
     with ExitStack() as stack:
@@ -86,7 +94,7 @@ def curate(
             key = key_of(json.dumps([one.model_dump() for one in of_images]), str(section.image_size), str(section.background))
             with opened(memory or unkept, key, section.image_size) as known:
                 top = source if source.is_dir() else source.parent
-                examined, squares = yield from gather(top, listing.candidates, way, known)
+                examined, squares = yield from gather(top, listing.candidates, way, known, looks=looks)
                 examined, content = yield from _with_content(section, examined, squares, known.database.parent)
                 filters = with_values(section.filters, _scores(examined))
                 examined = yield from _after_percentages(examined, section.filters, filters)

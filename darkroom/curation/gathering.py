@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from darkroom.curation.examining import Examined, Look, Way, as_examined
 from darkroom.curation.memory import FLEETING, Memory
 from darkroom.curation.reading import Candidate
-from darkroom.curation.workers import MOST_SECONDS, Errand, examined
+from darkroom.curation.workers import MOST_SECONDS, Answer, Errand, Looks, examined
 from darkroom.events import Event, ImageRejected, Noted, Progressed
 from darkroom.images import Rows
 
@@ -20,17 +20,21 @@ KEEP_SECONDS = 2.0  # of work that a killed run may lose
 
 
 def gather(
-    top: Path, candidates: Sequence[Candidate], way: Way, memory: Memory, workers: int = 0
+    top: Path, candidates: Sequence[Candidate], way: Way, memory: Memory, workers: int = 0, looks: Looks | None = None
 ) -> Generator[Event, None, tuple[list[Examined], Rows]]:
     """What was found of each candidate (without squares), and the squares, row by row.
 
-    `top`: folder that places start from; `workers`: how many processes, as many as there are processors if 0.
+    `top`: folder that places start from; `workers`: how many processes, as many as there are processors if 0;
+    `looks`: who has the images looked at, if not this process's own workers.
     """
     digests = [memory.digest_of(one.path, one.stamp) or "" for one in candidates]
     unknown = [index for index, digest in enumerate(digests) if not digest]
     if len(unknown) < len(candidates):
         yield Noted(f"{len(candidates) - len(unknown):,} of {len(candidates):,} files are unchanged and not read again")
-    fleeting = yield from _look(top, candidates, unknown, way, memory, digests, workers or len(os.sched_getaffinity(0)))
+    unknown.sort(key=lambda index: candidates[index].place)  # members of an archive are read as they lie in it
+    errand = Errand(top, way, memory.database, MOST_SECONDS)
+    answers = (looks or examined)(errand, candidates, unknown, workers or len(os.sched_getaffinity(0)))
+    fleeting = yield from _remembered(answers, candidates, len(unknown), memory, digests)
     memory.keep()
 
     pictures, found = memory.pictures(), []
@@ -45,24 +49,16 @@ def gather(
     return found, Rows([pictures["square"]], np.zeros(len(candidates), np.int32), records, way.size)
 
 
-def _look(
-    top: Path,
-    candidates: Sequence[Candidate],
-    unknown: list[int],
-    way: Way,
-    memory: Memory,
-    digests: list[str],
-    workers: int,
+def _remembered(
+    answers: Iterator[tuple[int, Answer]], candidates: Sequence[Candidate], count: int, memory: Memory, digests: list[str]
 ) -> Generator[Event, None, dict[int, Look]]:
-    """Have the unknown ones looked at, remember what was seen and put their digests into `digests`.
+    """Remember what was seen of `count` candidates, as the answers come, and put their digests into `digests`.
 
     Returns what is not to be remembered, because it lies outside the bytes of the files.
     """
-    unknown.sort(key=lambda index: candidates[index].place)  # members of an archive are read as they lie in it
     fleeting: dict[int, Look] = {}
     kept, started = time.monotonic(), time.time_ns()
-    errand = Errand(top, way, memory.database, MOST_SECONDS)
-    for done, (index, answer) in enumerate(examined(errand, candidates, unknown, workers), start=1):
+    for done, (index, answer) in enumerate(answers, start=1):
         digests[index] = answer.digest
         if answer.look is not None and answer.look.reason in FLEETING:
             fleeting[index] = answer.look
@@ -74,8 +70,8 @@ def _look(
         if time.monotonic() > kept + KEEP_SECONDS:
             memory.keep()
             kept = time.monotonic()
-        if done % REPORTED == 0 or done == len(unknown):
-            yield Progressed("reading", done, len(unknown))
+        if done % REPORTED == 0 or done == count:
+            yield Progressed("reading", done, count)
     return fleeting
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -54,6 +54,10 @@ class Answer:
     digest: str
     stamp: str
     look: Look | None
+
+
+# Who has images looked at: errand, candidates, the chosen ones' indexes, how many processes -> index and answer, in any order.
+Looks = Callable[[Errand, Sequence[Candidate], Iterable[int], int], Iterator[tuple[int, Answer]]]
 
 
 @dataclass
