@@ -4,6 +4,7 @@ PostgreSQL under Prefect and under MLflow, an S3 server (moto) under MLflow's ar
 worker, `prefect deploy --all`; one retraining through it all; then every byte written or said is searched for passwords.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ from tests.lifecycle.test_up import eventually
 
 WORD = "Hidden-Word-7351"  # the password of everything: it must turn up nowhere
 USER = "ada"
-KEYS = {"AWS_ACCESS_KEY_ID": f"{WORD}-id", "AWS_SECRET_ACCESS_KEY": f"{WORD}-key", "AWS_DEFAULT_REGION": "us-east-1"}
+KEYS = {"AWS_ACCESS_KEY_ID": "TEAMKEY", "AWS_SECRET_ACCESS_KEY": f"{WORD}-key", "AWS_DEFAULT_REGION": "us-east-1"}
 PLACES = ("database", "bucket")  # the servers' own stores: not searched
 
 
@@ -78,7 +79,7 @@ def main() -> int:
         _retrained(team)
         _pulled_elsewhere(team)
         found = _leaks(team)
-    print(f"passwords  {'found in ' + ', '.join(found) if found else 'found nowhere'}", flush=True)
+    print(f"passwords  {'found in ' + '; '.join(found) if found else 'found nowhere'}", flush=True)
     return 1 if found else 0
 
 
@@ -171,10 +172,21 @@ def _workspace(team: Team) -> None:
     team.do("dvc", "remote", "add", "--default", "team", "s3://team/darkroom")
     team.do("dvc", "remote", "modify", "team", "endpointurl", f"http://127.0.0.1:{team.ports['bucket']}")
     team.do("prefect", "work-pool", "create", "gpu", "--type", "process")
-    team.do("prefect", "work-pool", "create", "cluster", "--type", "kubernetes")
+    _cluster_pool(team)
     team.do("prefect", "work-pool", "set-concurrency-limit", "gpu", "1")
     team.do("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(TOP / "prefect.yaml"), at=TOP)
     print("deployed   every flow of prefect.yaml, on a process pool and a Kubernetes pool", flush=True)
+
+
+def _cluster_pool(team: Team) -> None:
+    """The Kubernetes pool whose pods take addresses and keys from a secret, as docs/how-to/set-up-a-team.md makes it."""
+    file = team.folder / "cluster.json"
+    team.do("prefect", "work-pool", "get-default-base-job-template", "--type", "kubernetes", "--file", str(file))
+    template = json.loads(file.read_text(encoding="utf-8"))
+    container = template["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]["containers"][0]
+    container["envFrom"] = [{"secretRef": {"name": "darkroom"}}]
+    file.write_text(json.dumps(template), encoding="utf-8")
+    team.do("prefect", "work-pool", "create", "cluster", "--type", "kubernetes", "--base-job-template", str(file))
 
 
 @contextmanager
@@ -217,16 +229,22 @@ def _pulled_elsewhere(team: Team) -> None:
 
 
 def _leaks(team: Team) -> list[str]:
-    """The files below the team's folder, but for the servers' own stores, that hold the password; and the databases that do."""
+    """What holds the password, with the text around it: files below the team's folder, but for the servers' stores; databases."""
     found = []
     for file in team.folder.rglob("*"):
-        if file.is_file() and file.relative_to(team.folder).parts[0] not in PLACES and WORD.encode() in file.read_bytes():
-            found.append(str(file.relative_to(team.folder)))
+        if file.is_file() and file.relative_to(team.folder).parts[0] not in PLACES:
+            found += [f"{file.relative_to(team.folder)}: {text}" for text in _around(file.read_bytes())]
     for name in ("prefect", "mlflow"):
-        command = ["pg_dump", "-h", "127.0.0.1", "-p", str(team.ports["database"]), "-U", USER, name]
+        command = ["pg_dump", "-h", "127.0.0.1", "-p", str(team.ports["database"]), "-U", USER, "--inserts", name]
         dumped = subprocess.run(command, env=machine.environment_with({"PGPASSWORD": WORD}), capture_output=True, check=True)
-        found += [f"the database {name}"] if WORD.encode() in dumped.stdout else []
+        found += [f"the database {name}: {text}" for text in _around(dumped.stdout)]
     return found
+
+
+def _around(content: bytes) -> list[str]:
+    """The first lines of a file that hold the password, shortened."""
+    lines = [line for line in content.splitlines() if WORD.encode() in line][:3]
+    return [f"{line[:60]!r} ... {line[max(0, line.index(WORD.encode()) - 80) :][:160]!r}" for line in lines]
 
 
 @contextmanager
