@@ -12,15 +12,16 @@ from adapters import machine
 from adapters.supervising import ends_with_its_parent
 from darkroom.events import Event, from_json
 from darkroom.stage import EVENTS, StoppedOnRequest
+from darkroom.training.parallel import SHARDED
 
 LOOK = 0.2  # seconds between two looks at what was told
 GRACE = 60.0  # seconds for all processes to save and end
 
 
 def trained_together(
-    count: int, module: str, stage: str, workspace: Path, stopping: Callable[[], bool]
+    count: int, module: str, stage: str, workspace: Path, stopping: Callable[[], bool], sharded: bool = False
 ) -> Generator[Event, None, None]:
-    """Run `python -m MODULE` in `count` processes on this machine, in a workspace.
+    """Run `python -m MODULE` in `count` processes on this machine, in a workspace; `sharded`: with the weights in shares.
 
     Asked to stop, all save first; raises StoppedOnRequest. Raises ValueError with the stage's own message where it fails.
     """
@@ -32,7 +33,7 @@ def trained_together(
         said.open("w", encoding="utf-8") as log,
         told.open(encoding="utf-8") as journal,
         subprocess.Popen(
-            [*launcher, "-m", module, str(told.absolute())],
+            [*launcher, "-m", module, str(told.absolute()), *([SHARDED] if sharded else [])],
             cwd=workspace,
             stdin=subprocess.DEVNULL,
             stdout=log,

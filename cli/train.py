@@ -29,12 +29,14 @@ def train(given: argparse.Namespace) -> int:
 
     if given.minutes is not None and given.minutes <= 0:
         raise SettingsError(f"--minutes {given.minutes:g}: the budget must be more than nothing")
+    if given.sharded and given.processes < 2:
+        raise SettingsError("--sharded: one process keeps all weights; add --processes 2 or more")
     settings = _settings(given)
     if given.processes > 1 and not launched():
         return _together(given.processes)
     request = Request(given.data, settings.curate, settings.augment, settings.train_base, given.minutes)
     with joined(), stop_asked() as stopping:
-        ref = shown(train_folder(request, given.out, Conduct(stopping)))
+        ref = shown(train_folder(request, given.out, Conduct(stopping, sharded=given.sharded)))
         if leads():
             say(f"model       {ref.path}\nsamples     {given.out / 'samples.png'}\nfilm strip  {given.out / 'film_strip.png'}")
     return 0

@@ -28,6 +28,7 @@ def _train(words: Words) -> None:
     budget.add_argument("--minutes", type=float, help="budget of wall clock for training; every schedule ends with it")
     budget.add_argument("--images", type=int, metavar="N", help="budget of images seen; gives the same model every time")
     word.add_argument("--processes", type=int, default=1, metavar="N", help="train together on this machine, one on each GPU")
+    word.add_argument("--sharded", action="store_true", help="with --processes: each keeps only its share of the weights (FSDP2)")
     _settings(word)
 
     def act(given: argparse.Namespace) -> int:

@@ -99,9 +99,9 @@ def brought_up_to_date(
 def trained(
     job: Job, stage: str, module: str, conduct: Conduct, alone: Callable[[], Generator[Event, None, Any]]
 ) -> Generator[Event, None, Any]:
-    """A training in this process, or its stage's `module` in as many as DARKROOM_PROCESSES says."""
-    count = int(machine.setting("DARKROOM_PROCESSES") or 1)
-    return launching.trained_together(count, module, stage, job.workspace, conduct.stopping) if count > 1 else alone()
+    """A training in this process, or its stage's `module` in as many as DARKROOM_PROCESSES says; DARKROOM_SHARDED as well."""
+    count, sharded = int(machine.setting("DARKROOM_PROCESSES") or 1), machine.setting("DARKROOM_SHARDED") == "1"
+    return launching.trained_together(count, module, stage, job.workspace, conduct.stopping, sharded) if count > 1 else alone()
 
 
 @contextmanager

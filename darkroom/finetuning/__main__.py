@@ -6,7 +6,7 @@ from pathlib import Path
 from darkroom.finetuning.finetune import FinetuneSection, finetune
 from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
 from darkroom.training.course import Conduct
-from darkroom.training.parallel import joined, leads
+from darkroom.training.parallel import joined, leads, told
 from darkroom.training.session import Places
 
 BASE = Path("models/base")
@@ -21,8 +21,9 @@ PLACES = Places(
 
 def main() -> int:
     """Fine-tune the base model of the workspace in the current folder."""
+    journal, sharded = told(sys.argv[1:])
     with joined(), stop_asked() as stopping:
-        conduct, journal = Conduct(stopping), Path(sys.argv[1]) if len(sys.argv) > 1 else None
+        conduct = Conduct(stopping, sharded=sharded)
         return run_stage(
             "finetune", FinetuneSection, lambda section: finetune(section, BASE, PLACES, conduct), tells=leads(), journal=journal
         )

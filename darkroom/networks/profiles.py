@@ -4,7 +4,7 @@ Karras et al. 2024 (EDM2, arXiv 2312.02696), section 3 and appendix C. A profile
 time s with (g + 1) s^g / t^(g + 1): its length grows along, and is told as its standard deviation relative to t, the width.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,12 +56,12 @@ def _product(one: Profile, other: Profile) -> float:
     return float(np.exp(scale + late.exponent * ratio - np.log(late.images_seen)))
 
 
-def save_snapshot(folder: Path, images_seen: int, averages: Sequence[torch.nn.Module]) -> None:
-    """Write the two averages at a time into `folder`/averages. Raises OSError."""
+def save_snapshot(folder: Path, images_seen: int, averages: Sequence[Mapping[str, Tensor]]) -> None:
+    """Write the weights of the two averages at a time into `folder`/averages. Raises OSError."""
     (folder / FOLDER).mkdir(parents=True, exist_ok=True)
     for width, average in zip(WIDTHS, averages, strict=True):
         final = folder / FOLDER / f"{images_seen:012d}-{width:.2f}.safetensors"
-        write_tensors(final.with_suffix(".partial"), average.state_dict())
+        write_tensors(final.with_suffix(".partial"), average)
         final.with_suffix(".partial").replace(final)
 
 

@@ -1,6 +1,7 @@
 """A model on disk: a folder of `weights.safetensors` and `model.json`. Nothing in it is ever executed."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Self
 
@@ -93,7 +94,7 @@ def build(card: ModelCard) -> Denoiser:
     return Denoiser(network, card.preconditioning)
 
 
-def save_model(folder: Path, weights: dict[str, Tensor], card: ModelCard) -> None:
+def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> None:
     """Write the two files of a model into an existing folder. Raises OSError."""
     write_tensors(folder / "weights.safetensors", weights)
     (folder / "model.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
@@ -106,7 +107,7 @@ def copy_drawn(folder: Path, drawing: Drawing, out: Path) -> None:
     (out / "model.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
 
-def write_tensors(file: Path, tensors: dict[str, Tensor]) -> None:
+def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file. Raises OSError where it cannot be written, such as on a full disk."""
     try:
         save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, file)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from darkroom.stage import CHECKPOINTS, run_stage, stop_asked
 from darkroom.training.course import Conduct
-from darkroom.training.parallel import joined, leads
+from darkroom.training.parallel import joined, leads, told
 from darkroom.training.session import Places
 from darkroom.training.train_base import TrainBaseSection, train_base
 
@@ -20,8 +20,9 @@ PLACES = Places(
 
 def main() -> int:
     """Train the base model of the workspace in the current folder."""
+    journal, sharded = told(sys.argv[1:])
     with joined(), stop_asked() as stopping:
-        conduct, journal = Conduct(stopping), Path(sys.argv[1]) if len(sys.argv) > 1 else None
+        conduct = Conduct(stopping, sharded=sharded)
         return run_stage(
             "train_base", TrainBaseSection, lambda section: train_base(section, PLACES, conduct), tells=leads(), journal=journal
         )

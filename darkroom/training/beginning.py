@@ -9,13 +9,18 @@ from darkroom.networks.profiles import WIDTHS, share
 from darkroom.training.averaging import average_into
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course
+from darkroom.training.parallel import place
+from darkroom.training.sharding import share_out
 
 
-def begin(model: Denoiser, course: Course) -> State:
-    """The state before the first batch."""
+def begin(model: Denoiser, course: Course, sharded: bool = False) -> State:
+    """The state before the first batch. `sharded`: where there are several processes, each keeps its share of the weights."""
     weighting = course.weighting.build(model.preconditioning).to(next(model.parameters()).device)
-    averaged = copy.deepcopy(model).requires_grad_(False)
-    profiles = nn.ModuleList(copy.deepcopy(averaged) for _ in WIDTHS if course.averaging.snapshots)
+    averages = [copy.deepcopy(model).requires_grad_(False) for _ in (None, *(WIDTHS if course.averaging.snapshots else ()))]
+    if sharded and place()[1] > 1:
+        for one in (*averages, model):
+            share_out(one, trained=one is model)
+    averaged, profiles = averages[0], nn.ModuleList(averages[1:])
     return State(model, averaged, weighting, course.optimiser.build(model, weighting.parameters()), profiles)
 
 

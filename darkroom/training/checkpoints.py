@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from darkroom.networks.saved import write_tensors
 from darkroom.refs import digest_of
 from darkroom.training import parallel
 from darkroom.training.memory import Manner
+from darkroom.training.sharding import full, shared_as
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,10 @@ def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
     """
     name = folder / f"state-{state.images_seen:012d}"
     parallel.wait_for_all()
+    tensors = {key: full(value).cpu() for key, value in _tensors(state)}  # one after another: the device may not hold them all
     if not parallel.leads():
         return name.with_suffix(".safetensors")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {f"{module}/{key}": value for module in MODULES for key, value in getattr(state, module).state_dict().items()}
-    for index, moments in state.optimiser.state_dict()["state"].items():
-        tensors |= {f"{OPTIMISER}/{index}/{key}": value for key, value in moments.items()}
     partial, vouching = name.with_suffix(".partial"), name.with_suffix(".json.partial")
     try:
         write_tensors(partial, tensors)
@@ -94,6 +93,16 @@ def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)
     return name.with_suffix(".safetensors")
+
+
+def _tensors(state: State) -> Iterator[tuple[str, torch.Tensor]]:
+    """All tensors of a state, as this process keeps them, with their names in a checkpoint."""
+    for module in MODULES:
+        for key, value in getattr(state, module).state_dict().items():
+            yield f"{module}/{key}", value
+    for index, moments in state.optimiser.state_dict()["state"].items():
+        for key, value in moments.items():
+            yield f"{OPTIMISER}/{index}/{key}", value
 
 
 def _best_of(folder: Path, state: State) -> Path | None:
@@ -120,7 +129,7 @@ def restore_best(folder: Path, state: State) -> bool:
     """Set the averaged weights of `state` to those at the lowest held-out loss. Returns whether there is such a checkpoint."""
     best = _best_of(folder, state)
     if best is not None:
-        state.averaged.load_state_dict(_below("averaged/", load_file(best.with_suffix(".safetensors"))))
+        _load(state.averaged, _below("averaged/", load_file(best.with_suffix(".safetensors"))))
     return best is not None
 
 
@@ -134,16 +143,22 @@ def _restore(vouching: Path, state: State) -> None:
     history, manner = [Moment(**point) for point in record["history"]], Manner(**record["manner"])
     tensors = load_file(weights)
     for module in MODULES:
-        getattr(state, module).load_state_dict(_below(f"{module}/", tensors))
+        _load(getattr(state, module), _below(f"{module}/", tensors))
+    weights_of = [weight for group in state.optimiser.param_groups for weight in group["params"]]
     moments: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in _below(f"{OPTIMISER}/", tensors).items():
         index, _, name = key.partition("/")
-        moments.setdefault(int(index), {})[name] = value
+        moments.setdefault(int(index), {})[name] = shared_as(weights_of[int(index)], value)
     whole = state.optimiser.state_dict()
     state.optimiser.load_state_dict({"state": moments, "param_groups": whole["param_groups"]})
     state.history, state.manner, state.scores = history, manner, scores
     for name, value in plain.items():
         setattr(state, name, value)
+
+
+def _load(module: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    own = module.state_dict()
+    module.load_state_dict({key: shared_as(own.get(key, value), value) for key, value in tensors.items()})
 
 
 def _below(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -87,6 +87,7 @@ class Conduct:
 
     stopping: Callable[[], bool] = never  # asked before every batch: whether to save and stop
     minutes: float | None = None  # a budget of wall clock, in place of the course's images
+    sharded: bool = False  # several processes: each keeps its share of the weights
 
 
 UNSTEERED = Conduct()

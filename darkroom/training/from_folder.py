@@ -7,7 +7,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,18 +120,18 @@ def prepared(request: Request, work: Path) -> Generator[Event, None, None]:
 def trained(request: Request, work: Path, conduct: Conduct) -> Generator[Event, None, WeightsRef]:
     """Train on what was prepared."""
     places = places_in(work)
-    section = yield from _fitted(request, places)
-    return (yield from train_base(section, places, Conduct(conduct.stopping, request.minutes)))
+    section = yield from _fitted(request, places, conduct.sharded)
+    return (yield from train_base(section, places, replace(conduct, minutes=request.minutes)))
 
 
-def _fitted(request: Request, places: Places) -> Generator[Event, None, TrainBaseSection]:
+def _fitted(request: Request, places: Places, sharded: bool) -> Generator[Event, None, TrainBaseSection]:
     """The settings stretched to the budget. For minutes, this device's speed is measured once, and kept for when it goes on."""
     if request.minutes is None:
         return request.train
     record = places.out.parent / "speed.json"
     if agreed(not record.exists()):
         yield Noted("measuring the speed of this machine")
-        measured = _speed(request, places)
+        measured = _speed(request, places, sharded)
         if leads():
             record.with_suffix(".partial").write_text(json.dumps(measured), encoding="utf-8")
             record.with_suffix(".partial").replace(record)
@@ -146,12 +146,13 @@ def _fitted(request: Request, places: Places) -> Generator[Event, None, TrainBas
     return fitted.model_copy(update={"checkpoint_every": often, "samples_every": seldom})
 
 
-def _speed(request: Request, places: Places) -> float:
+def _speed(request: Request, places: Places, sharded: bool) -> float:
     section = request.train
     splits = splits_of(places.data)
     model, _ = fresh(section, splits, places)
     materials = materials_of(splits, request.augment, places.checkpoints)
-    return images_per_second(begin(model.to(device_named(section.device)), section), section, materials, MEASURED)
+    state = begin(model.to(device_named(section.device)), section, sharded)
+    return images_per_second(state, section, materials, MEASURED)
 
 
 def _made(out: Path) -> WeightsRef:

@@ -19,6 +19,7 @@ from darkroom.training.optimisers import set_rate
 from darkroom.training.pace import Pace
 from darkroom.training.parallel import agreed
 from darkroom.training.recovery import best_taken, check_finite, resumed, saved, snapshot, undone
+from darkroom.training.sharding import full
 from darkroom.training.speed import settled
 from darkroom.training.telling import reported, sampled
 
@@ -29,7 +30,7 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
     Raises TrainingStopped where it cannot go on, StoppedOnRequest when it was asked to stop (the same course then goes on).
     """
     # Initialise, or go on from the newest good checkpoint.
-    state = begin(model.to(device), course)
+    state = begin(model.to(device), course, materials.conduct.sharded)
     yield from resumed(materials, state)
     if not state.images_seen:
         yield from settled(state, course, materials)
@@ -46,7 +47,7 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
                 # Load a batch and its noise, both known from the seed and the images seen. Find the gradient.
                 batch = batches.at(seen, count)
                 losses, state.manner = yield from gradient(state.model, state.weighting, batch, state.manner)
-                loss, norm = losses.mean(), clip_grad_norm_(state.model.parameters(), course.gradient_norm)
+                loss, norm = losses.mean(), full(clip_grad_norm_(state.model.parameters(), course.gradient_norm))
 
                 # A number that is not finite stops the run before the weights change; a spike is undone.
                 names = [materials.images.paths[row] for row in batch.rows]

@@ -18,6 +18,7 @@ from darkroom.training import parallel
 from darkroom.training.batches import Batch
 from darkroom.training.course import TrainingStopped
 from darkroom.training.loss import denoising_loss
+from darkroom.training.sharding import is_shared, own_part
 
 Precision = Literal["fp32", "bf16", "fp16"]
 NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -76,6 +77,10 @@ def gradient(
             if not out_of_memory(error):
                 raise
             reason = str(error).strip().partition("\n")[0]
+            if is_shared(model):  # the others wait for this one's share of a weight: they cannot begin again together
+                raise TrainingStopped(
+                    f"out of memory with the weights in shares: lower `batch_size`, or take more processes ({reason})"
+                ) from None
         else:
             losses = parallel.gathered(own, batch)
             parallel.sum_gradients(trainable)
@@ -90,13 +95,20 @@ def gradient(
 
 def _summed(model: Denoiser, weighting: nn.Module, batch: Batch, manner: Manner) -> Tensor:
     share, losses = parallel.share_of(batch), [batch.sigma.new_zeros(0)]
-    size, device = max(1, -(-len(share) // manner.pieces)), batch.images.device
-    for start in range(0, len(share), size):
+    largest, device = parallel.largest_share(batch), batch.images.device
+    size = -(-largest // manner.pieces)
+    for start in range(0, largest, size):
         part = share.part(start, start + size)
+        if not len(part):
+            if not is_shared(model):
+                break
+            part = batch.part(0, 1)  # weights in shares are asked by all processes equally often: an image that does not count
         with torch.autocast(device.type, NARROW.get(manner.precision), enabled=manner.precision in NARROW):
             loss = denoising_loss(model, part.images, part.sigma, part.noise, part.condition)
-        (weighting(loss, part.sigma).sum() * (manner.scale / len(batch))).backward()
-        losses.append(loss.detach())
+        counts = float(start < len(share))
+        (weighting(loss, part.sigma).sum() * (counts * manner.scale / len(batch))).backward()
+        if counts:
+            losses.append(loss.detach())
     return torch.cat(losses)
 
 
@@ -105,8 +117,9 @@ def _overflowed(trainable: list[nn.Parameter], manner: Manner) -> bool:
     if manner.scale == 1:
         return False
     gradients = [value.grad for value in trainable if value.grad is not None]
-    torch._foreach_mul_(gradients, 1 / manner.scale)
-    return not all(bool(one.isfinite().all()) for one in gradients)
+    own = [own_part(one) for one in gradients]
+    torch._foreach_mul_(own, 1 / manner.scale)
+    return parallel.agreed(not all(bool(one.isfinite().all()) for one in own))
 
 
 def _lower(manner: Manner, images: int, reason: str) -> Manner:

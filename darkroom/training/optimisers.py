@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from darkroom.networks.denoiser import Denoiser
 from darkroom.sections import Section
+from darkroom.training.sharding import full, shared_as
 
 BETAS = (0.9, 0.99)  # EDM2: a memory of 100 batches for the squares, so that short courses are not ruled by their start
 Decay = Annotated[
@@ -30,7 +31,8 @@ class AdamWSettings(Section):
         decaying, plain = parted(model)
         groups: list[dict[str, Any]] = [
             {"params": decaying, "weight_decay": self.weight_decay},
-            {"params": [*plain, *others], "weight_decay": 0.0},
+            {"params": plain, "weight_decay": 0.0},
+            {"params": list(others), "weight_decay": 0.0},  # apart: they are whole where the model's are in shares
         ]
         return torch.optim.AdamW(groups, lr=0.0, betas=BETAS, fused=True)
 
@@ -77,8 +79,8 @@ class Muon(torch.optim.Optimizer):
     def _turned(self, weight: Tensor, group: dict[str, Any]) -> Tensor:
         memory = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
         memory.lerp_(weight.grad, 1 - group["momentum"])
-        ahead = weight.grad.lerp(memory, group["momentum"])  # type: ignore[union-attr]
-        return orthogonal(ahead) * (0.2 * max(weight.shape) ** 0.5)
+        ahead = full(weight.grad.lerp(memory, group["momentum"]))  # type: ignore[union-attr]
+        return shared_as(weight, orthogonal(ahead) * (0.2 * max(weight.shape) ** 0.5))
 
     def _adapted(self, weight: Tensor, group: dict[str, Any]) -> Tensor:
         memory = self.state[weight]

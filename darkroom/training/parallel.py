@@ -10,12 +10,15 @@ machine or several that share its folder. Run with gloo on processors; with NCCL
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import torch
 from torch import Tensor, distributed, nn
 
 from darkroom.training.batches import Batch
+from darkroom.training.sharding import is_share
 
+SHARDED = "--sharded"  # each process keeps its share of the weights
 PATIENCE = timedelta(hours=12)  # for each other: the first of them may curate for long
 
 
@@ -40,6 +43,11 @@ def joined() -> Iterator[None]:
         distributed.destroy_process_group()
 
 
+def told(words: Sequence[str]) -> tuple[Path | None, bool]:
+    """What a stage's command is told by whoever starts several of it: [FILE for its events] [--sharded]"""
+    return next((Path(word) for word in words if word != SHARDED), None), SHARDED in words
+
+
 def place() -> tuple[int, int]:
     """This process's number, and how many there are."""
     return (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
@@ -55,6 +63,11 @@ def share_of(batch: Batch) -> Batch:
     return batch.part(*_bounds(len(batch)))
 
 
+def largest_share(batch: Batch) -> int:
+    """How many images of a batch are at most one process's."""
+    return -(-len(batch) // place()[1])
+
+
 def gathered(own: Tensor, batch: Batch) -> Tensor:
     """Every image's value [n], out of each process's own."""
     if place()[1] == 1:
@@ -67,8 +80,9 @@ def gathered(own: Tensor, batch: Batch) -> Tensor:
 
 
 def sum_gradients(weights: Sequence[nn.Parameter]) -> None:
-    """Give every process the sum of all gradients."""
-    if place()[1] == 1:
+    """Give every process the sum of all gradients. Those of weights in shares are sums already."""
+    weights = [value for value in weights if not is_share(value)]
+    if place()[1] == 1 or not weights:
         return
     gradients = [torch.zeros_like(value) if value.grad is None else value.grad for value in weights]
     flat = torch.cat([one.flatten() for one in gradients])

@@ -11,6 +11,7 @@ from darkroom.training.checkpoints import State, restore_best, restore_newest, s
 from darkroom.training.course import Course, Materials, TrainingStopped
 from darkroom.training.monitor import MOST_SPIKES, out_of_patience
 from darkroom.training.parallel import leads
+from darkroom.training.sharding import full_state, whole
 
 KEPT = 2  # newest checkpoints; the best is kept besides
 
@@ -29,8 +30,10 @@ def best_taken(course: Course, materials: Materials, state: State) -> Generator[
     """Where patience ended the course, the averaged weights at the best held-out loss are its answer."""
     if out_of_patience(state.history, course.patience) and restore_best(materials.checkpoints, state):
         yield Noted(f"ended at {state.images_seen:,} images seen: no better held-out loss for {course.patience} measurements")
-        if leads():
-            yield SamplesDrawn(state.images_seen, str(materials.draw(state.averaged, state.images_seen).path))
+        with whole(state.averaged):
+            sheet = materials.draw(state.averaged, state.images_seen) if leads() else None
+        if sheet is not None:
+            yield SamplesDrawn(state.images_seen, str(sheet.path))
 
 
 def saved(materials: Materials, state: State) -> SnapshotSaved | Noted:
@@ -43,10 +46,12 @@ def saved(materials: Materials, state: State) -> SnapshotSaved | Noted:
 
 def snapshot(materials: Materials, state: State) -> Generator[Noted, None, None]:
     """Store the power-function averages, where they are kept."""
-    if not state.profiles or not leads():
+    if not state.profiles:
         return
+    averages = [full_state(one) for one in state.profiles]
     try:
-        save_snapshot(materials.checkpoints, state.images_seen, list(state.profiles))
+        if leads():
+            save_snapshot(materials.checkpoints, state.images_seen, averages)
     except OSError as error:
         yield Noted(f"no snapshot of averages at {state.images_seen:,} images seen: {error}. Training goes on")
 

@@ -25,6 +25,7 @@ from darkroom.training.held_out import held_out_loss
 from darkroom.training.loop import train
 from darkroom.training.parallel import leads, wait_for_all
 from darkroom.training.report import film_strip, write_report
+from darkroom.training.sharding import full_state, whole
 from darkroom.training.telling import sampled
 
 SHEET = 24  # images on a sample sheet
@@ -68,11 +69,13 @@ def run_course(
     materials = Materials(splits.train, splits.held_out, read_recipe(places.augmented), checkpoints, draw_sheet, conduct)
     wait_for_all()
     state = yield from (train if course.images else as_they_are)(model, course, materials, device)
-    merge_parts(state.averaged)
     done = card.model_copy(update={"images_seen": card.images_seen + state.images_seen})
+    with whole(state.averaged):
+        merge_parts(state.averaged)
+    weights = full_state(state.averaged)
     if leads():
         with replaced(places.report) as report, replaced(places.out) as out:
-            save_model(out, state.averaged.state_dict(), done)
+            save_model(out, weights, done)
             if (checkpoints / AVERAGES).exists():
                 shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
             write_report(report, state, parameters, course, splits.train)

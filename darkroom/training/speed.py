@@ -14,6 +14,7 @@ from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
 from darkroom.training.memory import FIRST_SCALE, Manner, Precision, gradient
 from darkroom.training.planning import images_per_second
+from darkroom.training.sharding import is_shared
 
 SECONDS = 2.0  # of measuring, for each precision
 SAFE = 0.02  # largest relative error of the first batch's loss against fp32
@@ -26,6 +27,9 @@ def settled(state: State, course: Course, materials: Materials) -> Generator[Eve
     """Set the precision of a course that begins. It is kept in its checkpoints: one that goes on does not measure again."""
     if course.precision != "auto":
         state.manner = in_precision(course.precision)
+        return
+    if is_shared(state.model):  # there is no copy of it to try
+        yield Noted("precision fp32: it is not measured with the weights in shares; set `precision` to choose another")
         return
     model, device = state.model, next(state.model.parameters()).device
 

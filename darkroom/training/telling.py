@@ -1,6 +1,7 @@
 """What the loop tells when its turn comes: how training and held-out images fare, what that says, and what the model draws."""
 
 from collections.abc import Generator
+from contextlib import nullcontext
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from darkroom.training.held_out import held_out_loss, training_bands
 from darkroom.training.pace import Pace
 from darkroom.training.parallel import leads
 from darkroom.training.quick import NAME, quick_scores
+from darkroom.training.sharding import whole
 
 
 def reported(
@@ -22,8 +24,9 @@ def reported(
         return
     loss, total = round(float(np.mean(state.losses)), 6), pace.total()
     yield StepTaken(state.images_seen, total, loss, state.rate, gradient_norm, pace.speed())
-    held_out, bands = held_out_loss(state.averaged, course, materials) if measure else (None, {})
-    trained = training_bands(state.averaged, course, materials) if measure else {}
+    with whole(state.averaged) if measure else nullcontext():
+        held_out, bands = held_out_loss(state.averaged, course, materials) if measure else (None, {})
+        trained = training_bands(state.averaged, course, materials) if measure else {}
     state.history.append(Moment(state.images_seen, loss, state.rate, held_out, bands, trained))
     state.losses = []
     if held_out is not None:
@@ -35,9 +38,10 @@ def reported(
 def sampled(state: State, course: Course, materials: Materials, total: int) -> Generator[Event, None, None]:
     """A sheet of images drawn from the averaged weights, and its quick score; trouble, where a model no longer young draws all
     of them alike."""
-    if not leads():
-        return
-    sheet = materials.draw(state.averaged, state.images_seen)
+    with whole(state.averaged):
+        if not leads():
+            return
+        sheet = materials.draw(state.averaged, state.images_seen)
     yield SamplesDrawn(state.images_seen, str(sheet.path))
     scores = quick_scores(sheet.pixels, materials.images, materials.held_out)
     if scores is not None:

@@ -38,9 +38,10 @@ def model(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.long
-def test_two_processes_make_the_model_of_one(words: list[str], model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [[], ["--sharded"]], ids=["whole", "in shares"])
+def test_two_processes_make_the_model_of_one(more: list[str], words: list[str], model: Path, tmp_path: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(TOP), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "cli", *words, "--out", str(tmp_path / "both"), "--processes", "2"]
+    command = [sys.executable, "-m", "cli", *words, "--out", str(tmp_path / "both"), "--processes", "2", *more]
     done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("film strip") == 1, "each process tells"

@@ -57,7 +57,7 @@ def test_what_is_rebuilt_is_what_would_have_been_tracked(tmp_path: Path, width: 
         for average, each in zip(tracked, (0.05, 0.10, width), strict=True):
             average_into(average, model, share(8 * step, 8, each))
         if step % 125 == 0:
-            save_snapshot(tmp_path, 8 * step, tracked[:2])
+            save_snapshot(tmp_path, 8 * step, [one.state_dict() for one in tracked[:2]])
     answer = rebuilt(tmp_path, width)["weight"]
     error = (answer - tracked[2].weight).norm() / (model.weight - tracked[2].weight).norm()
     assert error < (0.02 if width >= 0.05 else 0.05)

@@ -1,6 +1,7 @@
 """Two real processes against one: the same training; and one goes on where two stopped, two where one did."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,13 +11,13 @@ from darkroom.stage import StoppedOnRequest
 from darkroom.training.parallel import _bounds
 from tests.darkroom.tiny import finished
 from tests.darkroom.training.rig import course
-from tests.darkroom.training.together import SETTINGS, stopping_after, take_part
+from tests.darkroom.training.together import MUON, SETTINGS, stopping_after, take_part
 from tests.processes import process_of
 
 
-def two_processes(folder: Path, batches: int = 10**6) -> None:
+def two_processes(folder: Path, batches: int = 10**6, sharded: bool = False, **changes: Any) -> None:
     """Both run until the end, or are asked to stop after some batches."""
-    processes = [process_of(take_part, folder, batches, rank) for rank in range(2)]
+    processes = [process_of(take_part, folder, batches, sharded, changes, rank) for rank in range(2)]
     for process in processes:
         process.join(120)
     assert [process.exitcode for process in processes] == [0, 0]
@@ -24,6 +25,12 @@ def two_processes(folder: Path, batches: int = 10**6) -> None:
 
 def newest(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(max(folder.glob("state-*.safetensors")))
+
+
+def same(together: dict[str, torch.Tensor], alone: dict[str, torch.Tensor], where: str) -> None:
+    assert together.keys() == alone.keys()
+    for name in alone:
+        torch.testing.assert_close(together[name], alone[name], rtol=1e-3, atol=2e-5, msg=f"{where}: {name}")
 
 
 def test_two_processes_are_as_one_and_either_goes_on_where_the_other_stopped(tmp_path: Path) -> None:
@@ -36,10 +43,22 @@ def test_two_processes_are_as_one_and_either_goes_on_where_the_other_stopped(tmp
         finished(course(tmp_path / "one then two", conduct=stopping_after(1), **SETTINGS))
     two_processes(tmp_path / "one then two")
     for folder in ("two then one", "one then two"):
-        together = newest(tmp_path / folder)
-        assert together.keys() == alone.keys()
-        for name in alone:
-            torch.testing.assert_close(together[name], alone[name], rtol=1e-3, atol=2e-5, msg=f"{folder}: {name}")
+        same(newest(tmp_path / folder), alone, folder)
+
+
+@pytest.mark.parametrize("changes", [{}, MUON], ids=["adamw", "muon"])
+def test_weights_in_shares_are_trained_as_whole_ones_and_either_goes_on_where_the_other_stopped(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    finished(course(tmp_path / "one", **SETTINGS, **changes))
+    alone = newest(tmp_path / "one")
+    two_processes(tmp_path / "shares then one", batches=3, sharded=True, **changes)
+    finished(course(tmp_path / "shares then one", **SETTINGS, **changes))
+    with pytest.raises(StoppedOnRequest):
+        finished(course(tmp_path / "one then shares", conduct=stopping_after(1), **SETTINGS, **changes))
+    two_processes(tmp_path / "one then shares", sharded=True, **changes)
+    for folder in ("shares then one", "one then shares"):
+        same(newest(tmp_path / folder), alone, folder)
 
 
 def test_shares_cover_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
