@@ -5,6 +5,7 @@ import gzip
 import lzma
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from posixpath import basename, splitext
@@ -20,7 +21,10 @@ OPENERS: dict[str, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz"
 MOST_RATIO, LEAST_LIMIT = 200, 2**30  # an archive may unpack to 200 times its size, or 1 GiB: beyond it is a bomb
 # What the readers of archives raise on damaged ones; RuntimeError where a member is encrypted, NotImplementedError where zipfile
 # does not know its compression. Each becomes a note or a quarantined member, none is passed over.
-DAMAGED = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, lzma.LZMAError, NotImplementedError, RuntimeError, ValueError)
+DAMAGED = (
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+    *(OSError, EOFError, NotImplementedError, RuntimeError, ValueError),
+)
 
 
 def is_archive(name: str) -> bool:
@@ -46,10 +50,19 @@ def _zipped(file: Path, archive: Found, inside: str, notes: list[str]) -> Iterat
             most = _bytes_to_read(name)
             content = None
             if most and not info.flag_bits & 1:  # 1: encrypted
-                with opened.open(info) as member:
-                    content = member.read(most)
+                content = _text(opened, info, most, archive, notes)
             place = (str(archive.place[0]), "zip", index, info.file_size)
             yield Found(inside + name, f"{archive.stamp} {index}", place, info.file_size, content)
+
+
+def _text(opened: zipfile.ZipFile, info: zipfile.ZipInfo, most: int, archive: Found, notes: list[str]) -> bytes | None:
+    """The beginning of a member; a damaged one is noted and costs no other, as the directory of a zip names them all."""
+    try:
+        with opened.open(info) as member:
+            return member.read(most)
+    except DAMAGED as error:
+        notes.append(f"{archive.path}: {as_text(info.filename)} is damaged ({type(error).__name__}: {error}); passed over")
+        return None
 
 
 def _tarred(file: Path, archive: Found, inside: str, notes: list[str]) -> Iterator[Found]:
@@ -72,6 +85,9 @@ def _tarred(file: Path, archive: Found, inside: str, notes: list[str]) -> Iterat
                 content = stream.read(min(most, member.size))
             place = (str(archive.place[0]), "tar", member.offset_data, member.size)
             yield Found(inside + name, f"{archive.stamp} {member.offset_data}", place, member.size, content)
+        stream.seek(opened.offset)
+        if any(stream.read(tarfile.BLOCKSIZE)):  # tarfile takes a damaged header for the end, and says nothing
+            raise tarfile.ReadError("a header that cannot be read")
 
 
 def _name(name: str) -> str:

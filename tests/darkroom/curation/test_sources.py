@@ -1,5 +1,6 @@
 """Archives, WebDataset shards, Parquet files, Hugging Face folders: the same images, labels and captions from each."""
 
+import gzip
 import io
 import json
 import os
@@ -113,6 +114,40 @@ def test_names_that_stand_twice_are_two_files(tmp_path: Path) -> None:
     listing = list_images(tmp_path / "x.zip")
     assert len({one.path for one in listing.candidates}) == 2
     assert sorted(filter(None, contents(tmp_path / "x.zip", listing).values())) == [b"one", b"two"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tar_that_is_damaged_in_the_middle_is_told_of(tmp_path: Path, packed: bool) -> None:
+    """tarfile takes a damaged header for the end of the archive: what lies beyond would be lost without a word."""
+    contents = {f"{number}.png": bytes([number]) * 600 for number in range(9)}
+    file = as_tar(tmp_path / "x.tar", contents)
+    whole = bytearray(file.read_bytes())
+    assert not list_images(file).notes
+    at = whole.index(b"5.png")
+    whole[at : at + 512] = b"\x07" * 512
+    file.write_bytes(gzip.compress(whole) if packed else whole)
+    listing = list_images(file)
+    assert len(listing.candidates) == 5
+    assert "x.tar: a damaged archive (ReadError: a header that cannot be read)" in listing.notes[0]
+
+
+def test_a_damaged_member_of_a_zip_costs_no_other(tmp_path: Path) -> None:
+    """Deflated bytes without sense: zlib has an error of its own, which is no OSError."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as made:
+        for name in "abc":
+            made.writestr(f"{name}.png", FILES["cat/a.png"])
+            made.writestr(f"{name}.txt", f"a cat called {name}")
+        starts = {one.filename: one.header_offset + 30 + len(one.filename) for one in made.infolist()}
+    whole = bytearray((tmp_path / "x.zip").read_bytes())
+    for name in ("a.txt", "b.png"):
+        whole[starts[name] : starts[name] + 4] = b"\x07" * 4
+    (tmp_path / "x.zip").write_bytes(whole)
+    listing = list_images(tmp_path / "x.zip")
+    assert [one.caption for one in listing.candidates] == [None, "a cat called b", "a cat called c"]
+    assert listing.notes[0].startswith("x.zip: a.txt is damaged (error: Error -3")
+    with pytest.raises(UnreadableImage) as error:
+        bytes_of(tmp_path, listing.candidates[1])
+    assert error.value.reason == "unreadable"
 
 
 def test_damaged_and_encrypted_archives_do_not_end_the_walk(tmp_path: Path) -> None:
