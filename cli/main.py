@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import errno
 import gc
 import sys
 import traceback
@@ -36,12 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         known = isinstance(error, ValueError | OSError | LookupError | RuntimeError)
         text = str(error) if known and str(error) else f"unexpected {type(error).__name__}: {error}"
-        if isinstance(error, PermissionError):
-            text += "; darkroom needs to read and write there: mend the permissions, or choose another folder"
-        print(f"darkroom: {text}", file=sys.stderr)
+        print(f"darkroom: {text}{_remedy(error)}", file=sys.stderr)
         if not known:
             print("darkroom: run the same command with --traceback to see where", file=sys.stderr)
         return 1
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about an error that the system raised without saying so."""
+    if isinstance(error, PermissionError):
+        return "; darkroom needs to read and write there: mend the permissions, or choose another folder"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; make room on the disk that is written to, then give the same command again: nothing half-written is used"
+    return ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -84,11 +84,9 @@ class Memory:
         """Bring what was added to the disk. Raises OSError where there is no room."""
         self._file.flush()
         os.fdatasync(self._file.fileno())
-        try:
+        if self._rows.in_transaction:  # a disk that was full has ended it, and was told of
             self._rows.execute("COMMIT")
-            self._rows.execute("BEGIN")
-        except sqlite3.OperationalError as error:
-            raise OSError(errno.ENOSPC, f"the memory of curation could not be written: {error}", str(self.database)) from None
+        self._rows.execute("BEGIN")
 
     def digest_of(self, path: str, stamp: str) -> str | None:
         """The digest of an unchanged file whose content is known; None otherwise."""
@@ -161,23 +159,37 @@ def opened(root: Path, key: str, size: int) -> Iterator[Memory]:
     """The memory below `root` of looks taken in one way, which `key` stands for. A damaged one is begun anew.
 
     Those of the two ways used last are kept. The caller holds a lock, so that no other run uses it.
+    Raises OSError where it cannot be written, and then leaves it as it was.
     """
     folder = root / key
     folder.mkdir(parents=True, exist_ok=True)
     others = sorted((one for one in root.iterdir() if one.is_dir() and one != folder), key=lambda one: one.stat().st_mtime_ns)
     for other in others[: -(KEPT - 1)]:
         shutil.rmtree(other)
+    with _unwritable_told(folder):
+        try:
+            memory = Memory(folder, size)
+        except sqlite3.OperationalError:  # no room, no permission: nothing is damaged
+            raise
+        except sqlite3.DatabaseError:
+            shutil.rmtree(folder)
+            folder.mkdir()
+            memory = Memory(folder, size)
+        try:
+            yield memory
+        finally:
+            memory.close()
+            os.utime(folder)
+
+
+@contextmanager
+def _unwritable_told(folder: Path) -> Iterator[None]:
+    """What SQLite says of a full disk, as files say it."""
     try:
-        memory = Memory(folder, size)
-    except sqlite3.DatabaseError:
-        shutil.rmtree(folder)
-        folder.mkdir()
-        memory = Memory(folder, size)
-    try:
-        yield memory
-    finally:
-        memory.close()
-        os.utime(folder)
+        yield
+    except sqlite3.OperationalError as error:
+        number = errno.ENOSPC if error.sqlite_errorcode == sqlite3.SQLITE_FULL else errno.EIO
+        raise OSError(number, f"the memory of curation could not be written: {error}", str(folder)) from None
 
 
 def key_of(*settings: str) -> str:

@@ -1,5 +1,6 @@
 """`darkroom curate` on any folder, and `darkroom data diff` over git and DVC: the real commands."""
 
+import errno
 import subprocess
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from adapters import workspace as workspaces
 from cli.main import main
+from darkroom.curation import ledger
 from tests.conftest import draw_images, tiny_settings, write_settings
 
 
@@ -35,6 +37,19 @@ def test_what_is_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFix
         assert main(list(words)) == 1
         assert message in capsys.readouterr().err
     assert (tmp_path / "mine/data/curated/precious.txt").read_text() == "mine"
+
+
+def test_a_full_disk_says_what_to_do(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(ledger, "write_manifest", full)
+    assert main(["curate", str(images), "--out", str(tmp_path / "out"), "--size", "24"]) == 1
+    said = capsys.readouterr().err
+    assert "No space left on device; make room on the disk" in said
+    assert not list((tmp_path / "out").rglob("*.partial")) and not (tmp_path / "out/data/curated").exists()
 
 
 @pytest.mark.usefixtures("git_identity")

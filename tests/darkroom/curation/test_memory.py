@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -194,6 +195,38 @@ def test_a_full_disk_stops_the_run_and_what_is_remembered_is_whole(room: Room, m
     assert digest_of(room.folder / "out") == before
     monkeypatch.setattr(os, "fdatasync", sync)
     room.run()
+    room.run("fresh", memory=False)
+    assert same_images(room.folder / "out", room.folder / "fresh")
+
+
+@pytest.mark.usefixtures("patient")
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_database_without_room_says_so_and_nothing_remembered_is_thrown_away(
+    room: Room, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    """SQLite's own error of a full disk, made by a limit of its pages: while looks are added, and as the memory is opened."""
+    room.run()
+    (place,) = (one for one in room.memory.iterdir() if one.is_dir())
+    for number in range(300, 320):
+        (room.images / f"{number}.png").write_bytes(encoded(picture(number)))
+    connect = sqlite3.connect
+    if not begun:
+        (place / "looks.db").unlink()
+    pictures = (place / "pictures").read_bytes()
+
+    def full(*where: Any, **how: Any) -> sqlite3.Connection:
+        connection = connect(*where, **how)
+        connection.execute("PRAGMA max_page_count = 1")
+        return connection
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite3, "connect", full)
+        with pytest.raises(OSError, match=r"memory of curation could not be written: database or disk is full") as error:
+            room.run()
+    assert error.value.errno == errno.ENOSPC
+    assert (place / "pictures").read_bytes().startswith(pictures)
+    room.run()
+    assert len(room.decoded) == (20 if begun else 50)
     room.run("fresh", memory=False)
     assert same_images(room.folder / "out", room.folder / "fresh")
 
