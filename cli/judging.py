@@ -95,7 +95,7 @@ def trace(given: argparse.Namespace) -> int:
     found, settings = opened(given.workspace)
     train, *others = (read_split(found / CURATED, split) for split in ("train", "validation", "test"))
     held_out = np.concatenate([np.asarray(one.pixels) for one in others])
-    result = traced(read_square(given.image, train.size), train, held_out, given.count)
+    result = traced(read_square(given.image, train.size, settings.curate.background), train, held_out, given.count)
     rows = {row["path"]: row for row in lineage.rows_of(found / CURATED / "manifest.parquet")}
     verdict = "looks like a copy of the first" if result.suspect else "no nearer to the training images than real images are"
     say(f"{given.image}: {verdict}")

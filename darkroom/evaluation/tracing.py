@@ -4,10 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from darkroom.curation.decoding import Colour
+from darkroom.curation.examining import examine
+from darkroom.curation.reading import Candidate
 from darkroom.evaluation.nearest import nearest_training
-from darkroom.images import ImageSet, Pixels, contact_sheet, to_square
+from darkroom.images import ImageSet, Pixels, contact_sheet
 
 SCALED = 192  # pixels of each image in the picture
 SUSPECT = 0.99  # share of held-out images that lie further away, from which an image looks like a copy
@@ -53,15 +56,14 @@ class Trace:
         return contact_sheet(np.stack(shown), len(shown), scale, gap=1)
 
 
-def read_square(file: Path, size: int) -> Pixels:
-    """The middle square of an image file, as curation cuts it. uint8 [size, size, 3]. Raises Untraceable."""
-    try:
-        with Image.open(file) as image:
-            return to_square(image.convert("RGB"), size)
-    except FileNotFoundError:
-        raise Untraceable(f"{file}: there is no such file") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise Untraceable(f"{file}: cannot be read as an image: {error}") from None
+def read_square(file: Path, size: int, background: Colour) -> Pixels:
+    """The middle square of an image file, read as curation reads it. uint8 [size, size, 3]. Raises Untraceable."""
+    if not file.exists():
+        raise Untraceable(f"{file}: there is no such file")
+    seen = examine(file.parent, Candidate(file.name, "", None), (), size, background)
+    if seen.square is None:
+        raise Untraceable(f"{file}: cannot be read as an image: {seen.detail}")
+    return seen.square
 
 
 def trace(pixels: Pixels, training: ImageSet, held_out: Pixels, count: int) -> Trace:
