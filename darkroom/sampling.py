@@ -247,6 +247,9 @@ def generate(
     for start in range(0, count, batch):
         rows = range(start, min(start + batch, count))
         noise = noise_for(seed, rows, card.image_size).to(device)
-        drawn.append(draw(model, card, torch.tensor([told[row] for row in rows], device=device), noise, drawing))
+        try:
+            drawn.append(draw(model, card, torch.tensor([told[row] for row in rows], device=device), noise, drawing))
+        except ModelError as error:  # of several models, a person is told which
+            raise ModelError(f"{model_folder}: {error}") from None
         yield Progressed(f"drawing from {model_folder.name}", rows.stop, count)
     return np.concatenate(drawn)

@@ -208,12 +208,16 @@ def test_labels_are_shuffled() -> None:
     assert labels != labels_for(card(), 1, 40)
 
 
-def test_a_ruined_model_is_said_to_be_one() -> None:
+def test_a_ruined_model_is_said_to_be_one_and_named(tmp_path: Path) -> None:
     model = build(card())
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(ModelError, match="not finite"):
         draw(model, card(), torch.tensor([0]), noise_for(0, [0], 8), card().drawing)
+    (tmp_path / "ruin").mkdir()
+    save_model(tmp_path / "ruin", model.state_dict(), card())
+    with pytest.raises(ModelError, match=r"ruin: the model draws values that are not finite"):
+        finished(generate(tmp_path / "ruin", None, 2, seed=1, drawing=card().drawing, batch=2))
 
 
 def test_generate_draws_from_a_folder_in_batches(tmp_path: Path) -> None:
