@@ -17,6 +17,11 @@ FILE_NAME = "file_name"
 def rows_of(name: str, content: bytes, notes: list[str]) -> dict[str, Mapping[str, Any]]:
     """Rows of a metadata file by `file_name`, as Hugging Face's ImageFolder reads them; `name` is for the notes."""
     text = content.decode("utf-8-sig", errors="replace")
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        notes.append(f"{name}, line {line}: not UTF-8; here and below \ufffd stands for what cannot be read: save it as UTF-8")
     parsed = _from_csv(name, text, notes) if name.endswith(".csv") else _from_json_lines(name, text, notes)
     rows = {str(row[FILE_NAME]).replace("\\", "/"): row for row in parsed}
     unknown = unknown_columns({column for row in rows.values() for column in row})

@@ -32,6 +32,14 @@ def test_captions_come_from_text_files_and_from_metadata(tmp_path: Path) -> None
     assert listing.others == {}
 
 
+def test_metadata_that_is_not_utf8_is_told_of_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "metadata.csv").write_bytes("file_name,text\nb.png,a crème\na.png,a café\n".encode("latin-1"))
+    listing = list_images(tmp_path)
+    assert listing.notes[0].startswith("metadata.csv, line 2: not UTF-8")
+    assert listing.candidates[0].caption == "a caf\ufffd"
+
+
 def test_other_files_are_counted_and_hidden_or_known_ones_are_not(tmp_path: Path) -> None:
     for name in ("a.png", "notes.txt", "b.psd", "README", "CREDITS.txt", "planted.json", ".hidden.png", "._a.png"):
         (tmp_path / name).touch()
