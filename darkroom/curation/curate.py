@@ -105,7 +105,7 @@ def curate(
                 entries = ledger.entries_of(examined, duplicates, section.split)
                 _refuse_too_few(source, entries)
                 with _files_put_into(report) as sheets:
-                    _write_report(sheets, section, filters, entries, squares)
+                    _write_report(sheets, section.image_size, filters, entries, squares, listing.notes)
                     orders = _write_dataset(fresh, section, filters, entries, squares, memory)
             shutil.rmtree(unkept, ignore_errors=True)
         if memory:
@@ -299,13 +299,18 @@ def _write_dataset(
 
 
 def _write_report(
-    folder: Path, section: CurateSection, filters: Sequence[Filter], entries: Sequence[ledger.Entry], squares: Rows
+    folder: Path,
+    image_size: int,
+    filters: Sequence[Filter],
+    entries: Sequence[ledger.Entry],
+    squares: Rows,
+    notes: Sequence[str],
 ) -> None:
     ledger.write_json(folder / "metrics.json", ledger.summary(entries))
     ledger.write_classes(folder / "classes.csv", entries)
     pictures.rejected_sheet(entries, cast(Pixels, squares)).save(folder / "rejected.png")
     pictures.duplicates_sheet(entries, cast(Pixels, squares)).save(folder / "duplicates.png")
-    (folder / "index.html").write_text(page(entries, squares, filters, section.image_size), encoding="utf-8")
+    (folder / "index.html").write_text(page(entries, squares, filters, image_size, notes), encoding="utf-8")
 
 
 @contextmanager

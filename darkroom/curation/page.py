@@ -35,10 +35,11 @@ ul.names{font-size:13px;margin:4px 0;columns:2}
 """
 
 
-def page(entries: Sequence[Entry], squares: Rows, filters: Sequence[Filter], image_size: int) -> str:
-    """The whole page as HTML. `squares` goes with the entries; `filters` have their thresholds in values."""
+def page(entries: Sequence[Entry], squares: Rows, filters: Sequence[Filter], image_size: int, notes: Sequence[str]) -> str:
+    """The whole page as HTML. `squares` goes with the entries; `filters` have their thresholds in values; `notes` say what of the
+    source could not be used and has no row of its own, such as a folder that may not be read."""
     parts = [
-        _head(entries, image_size),
+        _head(entries, image_size, notes),
         _reasons(entries, squares),
         _clusters(entries, squares),
         _scores(entries, filters),
@@ -51,10 +52,10 @@ def page(entries: Sequence[Entry], squares: Rows, filters: Sequence[Filter], ima
     )
 
 
-def _head(entries: Sequence[Entry], image_size: int) -> str:
+def _head(entries: Sequence[Entry], image_size: int, notes: Sequence[str]) -> str:
     counts = summary(entries)
     splits = ", ".join(f"{count:,} {split}" for split, count in counts["kept_by_split"].items())
-    warned = "".join(f"<p class='warn'>{escape(one)}</p>\n" for one in warnings_of(entries, image_size))
+    warned = "".join(f"<p class='warn'>{escape(one)}</p>\n" for one in [*notes, *warnings_of(entries, image_size)])
     return (
         f"<h1>Curation</h1>\n<p class='big'>{counts['kept']:,} of {counts['files']:,} files kept: {splits}.</p>\n"
         f"{warned or '<p>No warnings.</p>'}"

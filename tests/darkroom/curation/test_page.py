@@ -60,6 +60,13 @@ def test_the_page_shows_every_reason_cluster_score_and_label(images: Path, run: 
     assert (tmp_path / "out-report/index.html").read_text(encoding="utf-8") == text
 
 
+def test_the_page_tells_what_of_the_source_has_no_row(images: Path, run: Run, tmp_path: Path) -> None:
+    (images / "red/more.zip").write_bytes(b"PK\3\4 no zip")
+    run(images)
+    page = Seen((tmp_path / "out-report/index.html").read_text(encoding="utf-8"))
+    assert "red/more.zip: a damaged archive" in page.words
+
+
 def test_the_card_counts_and_names_no_path(images: Path, run: Run, tmp_path: Path) -> None:
     run(images)
     text = (tmp_path / "out/README.md").read_text(encoding="utf-8")
