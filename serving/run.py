@@ -18,6 +18,7 @@ from serving.loaded import Loading, Offer
 from serving.metrics import Metrics
 from serving.neighbours import Neighbours
 from serving.offers import from_folder, from_registry
+from serving.patience import connections
 from serving.service import Service
 from serving.slot import Slot
 
@@ -97,6 +98,7 @@ def _run(
     say(f"Studio      http://{shown}:{address.port}")
     uvicorn.run(
         app,
+        http=connections(),  # type: ignore[arg-type]  # it is only called
         host=address.host,
         port=address.port,
         log_level="warning",
