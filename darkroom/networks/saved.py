@@ -134,10 +134,24 @@ def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]
     with torch.random.fork_rng(devices=[]):  # its first weights are random: whoever trains in this process must not notice
         model = build(card)
     try:
-        model.load_state_dict(load_file(folder / "weights.safetensors"))
+        weights = load_file(folder / "weights.safetensors")
+        _check_fit({name: value.shape for name, value in weights.items()}, model)
+        model.load_state_dict(weights)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder / 'weights.safetensors'}: weights cannot be used: {' '.join(str(error).split())}") from None
     return model.to(device).eval().requires_grad_(False), card
+
+
+def _check_fit(found: dict[str, torch.Size], model: Denoiser) -> None:
+    """Refuse the weights of another network in a sentence: torch lists every tensor. Raises ValueError."""
+    wanted = {name: value.shape for name, value in model.state_dict().items()}
+    others = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
+    if others:
+        few = ", ".join(others[:3]) + (" ..." if len(others) > 3 else "")
+        raise ValueError(
+            f"they are another network's than model.json describes: {len(others)} tensors are missing, unknown or of another "
+            f"shape ({few}); copy both files from one model folder"
+        )
 
 
 def device_named(name: str) -> torch.device:

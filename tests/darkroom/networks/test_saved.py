@@ -71,9 +71,13 @@ def test_weights_missing_or_of_another_network(folder: Path) -> None:
     weights = load_file(folder / "weights.safetensors")
     name = next(iter(weights))
     save_file({key: value for key, value in weights.items() if key != name}, folder / "weights.safetensors")
-    with pytest.raises(ModelError, match="weights cannot be used: .*Missing key.*" + name) as error:
+    with pytest.raises(ModelError, match="weights cannot be used: .*: 1 tensors are missing.*" + name) as error:
         load_model(folder, CPU)
     assert "\n" not in str(error.value)
+    save_file({f"other.{key}": value for key, value in weights.items()}, folder / "weights.safetensors")
+    with pytest.raises(ModelError, match=r"another network's than model\.json describes") as error:
+        load_model(folder, CPU)
+    assert len(str(error.value)) < len(str(folder)) + 400, "every tensor is listed"
     (folder / "weights.safetensors").unlink()
     with pytest.raises(ModelError, match=r"weights cannot be used: .*No such file"):
         load_model(folder, CPU)
