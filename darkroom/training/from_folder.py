@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
 
 from darkroom.augmentation import AugmentSection, augment
@@ -55,11 +56,11 @@ class Request:
 def train_folder(request: Request, out: Path, conduct: Conduct = UNSTEERED) -> Generator[Event, None, WeightsRef]:
     """Curate, augment, train; the model, its samples, plots and events end up in `out`. The images are never changed.
 
-    Raises FileExistsError where `out` holds something else, CurationError, ModelError, TrainingStopped, StoppedOnRequest.
+    Raises FileExistsError where `out` holds something else, ValueError where sizes do not fit or `out` lies among the images,
+    CurationError, ModelError, TrainingStopped, StoppedOnRequest.
     """
+    _check(request, out)
     facts, work = request.facts(), out / WORK
-    if out.exists() and any(out.iterdir()) and not (work.is_dir() or (out / REQUEST).exists()):
-        raise FileExistsError(f"{out} is not empty, and holds no model of `darkroom train`; choose another folder")
     if _recorded(out) == facts:
         yield Noted(f"{out}: unchanged, the same request has been fulfilled")
         return _made(out)
@@ -70,13 +71,34 @@ def train_folder(request: Request, out: Path, conduct: Conduct = UNSTEERED) -> G
     else:
         goes_on = _recorded(work) == facts
         if not goes_on:
-            shutil.rmtree(work, ignore_errors=True)
-            work.mkdir(parents=True)
+            _clear(work)
             (work / REQUEST).write_text(json.dumps(facts), encoding="utf-8")
         yield from kept(_steps(request, work, conduct), work / EVENTS, anew=not goes_on)
         _move(work, out)
     wait_for_all()
     return _made(out)
+
+
+def _check(request: Request, out: Path) -> None:
+    """Refuse what cannot be before an image is read: a large folder takes its time."""
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is not a folder; choose another name")
+    if out.exists() and any(out.iterdir()) and not ((out / WORK).is_dir() or (out / REQUEST).exists()):
+        raise FileExistsError(f"{out} is not empty, and holds no model of `darkroom train`; choose another folder")
+    if request.source.is_dir() and out.resolve().is_relative_to(request.source.resolve()):
+        raise ValueError(f"{out} lies inside {request.source}, whose images are only read; choose a folder outside it")
+    with torch.device("meta"):
+        request.train.network.build(request.curate.image_size, 1, 0)
+
+
+def _clear(work: Path) -> None:
+    """Make room for another request. Checkpoints stay: each course has its own, tells what differs, and can be gone back to."""
+    work.mkdir(parents=True, exist_ok=True)
+    for file in work.iterdir():
+        if file.is_dir() and file != places_in(work).checkpoints:
+            shutil.rmtree(file)
+        elif file.is_file():
+            file.unlink()
 
 
 def _steps(request: Request, work: Path, conduct: Conduct) -> Generator[Event, None, None]:

@@ -1,6 +1,7 @@
 """Budgets: a folder within minutes or images, a plan that comes true, a learning rate that works."""
 
 import json
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 from darkroom.augmentation import AugmentSection
 from darkroom.curation.curate import CurateSection
-from darkroom.events import Noted
+from darkroom.events import Event, Noted
 from darkroom.networks.saved import load_model
 from darkroom.refs import digest_of
 from darkroom.stage import StoppedOnRequest
@@ -88,6 +89,33 @@ def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, pictur
     with pytest.raises(FileExistsError, match="is not empty, and holds no model of `darkroom train`"):
         next(train_folder(request_for(pictures), tmp_path))
     assert [file.name for file in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_what_cannot_be_is_refused_before_an_image_is_read(tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    network = {"kind": "transformer", "patch": 3, "width": 32, "depth": 2, "heads": 2, "detail": 8}
+    for out, changes, says in (
+        (tmp_path / "letter.txt", {}, r"letter\.txt is not a folder; choose another name"),
+        (pictures / "disc" / "model", {}, "whose images are only read; choose a folder outside it"),
+        (tmp_path / "model", {"network": network}, r"network\.patch \(3\) does not divide curate\.image_size \(16\)"),
+    ):
+        with pytest.raises((OSError, ValueError), match=says):
+            next(train_folder(request_for(pictures, **changes), out))
+        assert not (out / "work").exists()
+
+
+def test_other_settings_begin_anew_and_say_so_and_those_before_can_be_gone_back_to(tmp_path: Path, pictures: Path) -> None:
+    out = tmp_path / "model"
+
+    def stopped(**changes: Any) -> str:
+        asked, told = iter([False, False, True]), list[Event]()
+        with suppress(StoppedOnRequest):
+            told.extend(train_folder(request_for(pictures, **changes), out, Conduct(lambda: next(asked))))
+        return str(told)
+
+    stopped()
+    assert "learning_rate was 0.003, is 0.001" in stopped(learning_rate=0.001)
+    assert "going on from 16 images seen" in stopped()
 
 
 def test_minutes_end_with_the_schedule_at_its_end(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
