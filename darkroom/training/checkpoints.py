@@ -88,7 +88,7 @@ def save_checkpoint(folder: Path, state: State, keep: int) -> Path:
     finally:
         for left in folder.glob("*.partial"):
             left.unlink()
-    saved = sorted(folder.glob("state-*.json"))
+    saved = sorted(file for file in folder.glob("state-*.json") if file.stem <= name.name)  # later ones are damaged: no count
     for old in set(saved[:-keep]) - {_best_of(folder, state)}:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)

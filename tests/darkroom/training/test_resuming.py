@@ -150,6 +150,18 @@ def test_a_damaged_record_of_a_checkpoint(tmp_path: Path, straight: Finished, co
     assert differing(straight[1], resumed) == []
 
 
+def test_where_all_are_damaged_the_first_good_one_after_them_is_kept(tmp_path: Path, straight: Finished) -> None:
+    stopped_after(course(tmp_path, transforms=[MIRROR]), 8)
+    for damaged in tmp_path.glob("*.safetensors"):
+        damage_bit(damaged)
+    looks = iter(range(100))
+    with pytest.raises(StoppedOnRequest, match="stopped at 8 images seen"):
+        finished(course(tmp_path, transforms=[MIRROR], conduct=Conduct(stopping=lambda: next(looks) == 1)))
+    events, resumed = finished(course(tmp_path, transforms=[MIRROR]))
+    assert Noted("going on from 8 images seen") in events
+    assert differing(straight[1], resumed) == []
+
+
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     finished(course(tmp_path))
     assert sorted(file.name for file in tmp_path.iterdir()) == [
