@@ -36,11 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.traceback:
             traceback.print_exc()
         known = isinstance(error, ValueError | OSError | LookupError | RuntimeError)
-        text = str(error) if known and str(error) else f"unexpected {type(error).__name__}: {error}"
+        text = _words(error) if known and str(error) else f"unexpected {type(error).__name__}: {error}"
         print(f"darkroom: {text}{_remedy(error)}", file=sys.stderr)
         if not known:
             print("darkroom: run the same command with --traceback to see where", file=sys.stderr)
         return 1
+
+
+def _words(error: Exception) -> str:
+    """An error's own sentence; of one that the system raised, the file first."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror[0].lower()}{error.strerror[1:]}"
+    return str(error)
 
 
 def _remedy(error: Exception) -> str:
@@ -49,6 +56,8 @@ def _remedy(error: Exception) -> str:
         return "; darkroom needs to read and write there: mend the permissions, or choose another folder"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "; make room on the disk that is written to, then give the same command again: nothing half-written is used"
+    if isinstance(error, OSError) and error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EROFS):
+        return "; choose another path"
     return ""
 
 

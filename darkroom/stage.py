@@ -77,7 +77,7 @@ def sentence(event: Event) -> str:
         case SpikeUndone():
             return (
                 f"the loss spiked to {event.loss:.4g} from {event.usual:.4g} at {event.images_seen:,} images seen: back to "
-                f"{event.back_to:,}, learning rate cut to {event.rate_left:.0%}, batch left out: {', '.join(event.images)}"
+                f"{event.back_to:,}, learning rate cut to {100 * event.rate_left:.2g}%, batch left out: {', '.join(event.images)}"
             )
         case TroubleFound(_, kind, text, change):
             settings = ", ".join(f"{name}: {value}" for name, value in change.items())

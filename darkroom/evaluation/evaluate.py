@@ -267,7 +267,8 @@ def _facts(section: EvaluateSection, job: Job, looked: Looked, reason: str) -> l
         ("features", section.features.name),
         ("images seen in training", f"{card.images_seen:,}"),
     ]
-    return [*facts, ("fewer images", reason)] if reason else facts
+    given = [("left out", job.data.left_out), ("fewer images", reason)]
+    return [*facts, *((what, text) for what, text in given if text)]
 
 
 def _shares(copies: Memorisation, features: str) -> dict[str, Figure]:

@@ -28,6 +28,7 @@ class Data:
 
     training: ImageSet
     held_out: ImageSet
+    left_out: str = ""  # held-out images that the training set holds too, in a sentence
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -63,13 +64,16 @@ def read_data(folder: Path) -> Generator[Event, None, Data]:
     seen = dict(zip(_digests(train), train.paths, strict=True))
     known = [seen.get(digest) for digest in _digests(held_out)]
     twice = [f"{path} (= {copy})" for path, copy in zip(held_out.paths, known, strict=True) if copy is not None]
+    left_out = ""
     if twice:
         more = f" and {len(twice) - NAMED} more" if len(twice) > NAMED else ""
-        yield Noted(
+        left_out = (
             f"{len(twice)} held-out images are in the training set too, pixel for pixel, and are left out of what generated "
             f"images are measured against: {', '.join(twice[:NAMED])}{more}; `curate` would have kept one of each"
         )
-    return Data(train, held_out.at(np.array([row for row, copy in enumerate(known) if copy is None], np.int64)))
+        yield Noted(left_out)
+    once = np.array([row for row, copy in enumerate(known) if copy is None], np.int64)
+    return Data(train, held_out.at(once), left_out)
 
 
 def _together(sets: Sequence[ImageSet]) -> ImageSet:

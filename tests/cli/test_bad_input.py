@@ -133,6 +133,11 @@ def test_no_permission_to_write(failed: Failed, tmp_path: Path) -> None:
     assert "mend the permissions" in failed("init", closed / "workspace")
 
 
+def test_a_file_where_a_folder_should_be(failed: Failed, tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear", encoding="utf-8")
+    assert "letter.txt/mine: not a directory; choose another path" in failed("init", "letter.txt/mine")
+
+
 def test_sample_data_is_not_written_among_a_persons_files(failed: Failed, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear", encoding="utf-8")
