@@ -144,7 +144,7 @@ def _files(workspace: Path, version: Version) -> Path:
 
     client = connected(workspace)
     source = client.get_model_version_download_uri(version.name, version.number)
-    if source.startswith("models:/"):  # by the number of what was logged
+    if source.startswith("models:/m-"):  # by the number of what was logged
         source = client.get_logged_model(source.removeprefix("models:/")).artifact_location
     address = f"models:/{version.name}/{version.number}"
     if urlsplit(source).scheme in ("", "file"):

@@ -96,7 +96,7 @@ def darkroom(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         for package in ("darkroom", "adapters", "tasks", "flows", "serving", "cli"):
             warnings.filterwarnings("error", module=rf"{package}(\..*)?$")
         with redirect_stdout(said), redirect_stderr(complained), ExitStack() as settings:
-            if words[0] in ("run", "tune"):
+            if words[0] in ("run", "tune", "promote", "forget"):  # what asks Prefect: it read its settings long ago
                 url = local_servers.prefect_api(print)
                 from prefect.settings import PREFECT_API_URL, temporary_settings
 
