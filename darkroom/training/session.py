@@ -82,7 +82,9 @@ def run_course(
             film_strip(sorted((checkpoints / "samples").glob("*.png")), report)
         forget_checkpoints(checkpoints)
     wait_for_all()
-    return WeightsRef(str(places.out), digest_of(places.out), parameters)
+    made = WeightsRef(str(places.out), digest_of(places.out), parameters)
+    wait_for_all()  # the first may move the model as soon as it returns
+    return made
 
 
 def as_they_are(model: Denoiser, course: Course, materials: Materials, device: torch.device) -> Generator[Event, None, State]:
