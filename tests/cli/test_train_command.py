@@ -51,6 +51,11 @@ def test_two_processes_make_the_model_of_one(more: list[str], words: list[str], 
         torch.testing.assert_close(both[name], value, rtol=1e-3, atol=5e-5, msg=name)
 
 
+def test_weights_in_shares_need_several_processes(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*words, "--out", str(tmp_path / "m"), "--sharded"]) == 1
+    assert "add --processes 2 or more" in capsys.readouterr().err and not (tmp_path / "m").exists()
+
+
 def test_an_average_of_another_length(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["average", "--model", str(model), "--width", "0.2", "--out", str(tmp_path / "wide")]) == 0
     kept, wide = (load_file(folder / "weights.safetensors") for folder in (model, tmp_path / "wide"))

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from darkroom.stage import StoppedOnRequest
-from darkroom.training.parallel import _bounds
+from darkroom.training.parallel import _bounds, told
 from tests.darkroom.tiny import finished
 from tests.darkroom.training.rig import course
 from tests.darkroom.training.together import MUON, SETTINGS, stopping_after, take_part
@@ -59,6 +59,13 @@ def test_weights_in_shares_are_trained_as_whole_ones_and_either_goes_on_where_th
     two_processes(tmp_path / "one then shares", sharded=True, **changes)
     for folder in ("shares then one", "one then shares"):
         same(newest(tmp_path / folder), alone, folder)
+
+
+@pytest.mark.parametrize("words", [["events.jsonl", "--sharded"], ["--sharded", "events.jsonl"]])
+def test_what_a_stages_command_is_told(words: list[str]) -> None:
+    assert told(words) == (Path("events.jsonl"), True)
+    assert told(["events.jsonl"]) == (Path("events.jsonl"), False)
+    assert told([]) == (None, False)
 
 
 def test_shares_cover_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
