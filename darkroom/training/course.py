@@ -33,6 +33,10 @@ class Course(Section):
         Literal["fp32", "bf16", "fp16", "auto"],
         Field(description="of the network's arithmetic; auto measures on the device, and another device may take another"),
     ]
+    compile: Annotated[
+        bool | Literal["auto"],
+        Field(description="the network by torch.compile; auto tries it where a course takes so long that it may pay"),
+    ]
     images: Annotated[PositiveInt, Field(description="budget: images seen in all")]
     batch_size: PositiveInt
     learning_rate: Annotated[PositiveFloat, Field(le=1)]

@@ -1,11 +1,13 @@
 """The gradient of a batch: in which precision, and what is done where memory does not suffice.
 
 The ladder: smaller pieces, then less kept, then a message. No rung loses a step or changes the result beyond rounding: what is
-random was drawn for the whole batch before. Where several processes train together, each finds the gradient of its share.
+random was drawn for the whole batch before. A network that cannot be compiled is computed as it is: a rung as well. Where several
+processes train together, each finds the gradient of its share.
 """
 
 import re
 from collections.abc import Generator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -16,6 +18,7 @@ from darkroom.events import Event, Noted
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training import parallel
 from darkroom.training.batches import Batch
+from darkroom.training.compiling import compiling, failed_to_compile, set_compiled
 from darkroom.training.course import TrainingStopped
 from darkroom.training.loss import denoising_loss
 from darkroom.training.sharding import is_shared, own_part
@@ -29,6 +32,7 @@ FIRST_SCALE, CLEAN = 65536.0, 2000  # of fp16's loss; batches without overflow a
 class Manner:
     """How gradients are found. A batch is summed over `pieces`; with `recompute`, blocks keep only what enters them.
 
+    Batches of `compiled` images have kernels that torch.compile made; where it is 0, none.
     In fp16 the loss is multiplied by `scale`, so that small gradients do not vanish; `clean` counts batches since it was changed.
     """
 
@@ -37,6 +41,7 @@ class Manner:
     precision: Precision = "fp32"
     scale: float = 1.0
     clean: int = 0
+    compiled: int = 0
 
     def thriftier(self, images: int) -> "Manner | None":
         """The next rung down for a batch of `images`; None at the end of the ladder."""
@@ -69,14 +74,19 @@ def gradient(
     trainable = [value for value in [*model.parameters(), *weighting.parameters()] if value.requires_grad]
     while True:
         set_recompute(model, manner.recompute)
+        set_compiled(model, manner.compiled > 0)
         for value in trainable:
             value.grad = None
         try:
             own = _summed(model, weighting, batch, manner)
         except (RuntimeError, MemoryError) as error:
+            reason = str(error).strip().partition("\n")[0]
+            if manner.compiled and failed_to_compile(error):
+                manner = replace(manner, compiled=0)
+                yield Noted(f"torch.compile fails here: from here on without it; the result stays the same ({reason})")
+                continue
             if not out_of_memory(error):
                 raise
-            reason = str(error).strip().partition("\n")[0]
             if is_shared(model):  # the others wait for this one's share of a weight: they cannot begin again together
                 raise TrainingStopped(
                     f"out of memory with the weights in shares: lower `batch_size`, or take more processes ({reason})"
@@ -103,7 +113,9 @@ def _summed(model: Denoiser, weighting: nn.Module, batch: Batch, manner: Manner)
             if not is_shared(model):
                 break
             part = batch.part(0, 1)  # weights in shares are asked by all processes equally often: an image that does not count
-        with torch.autocast(device.type, NARROW.get(manner.precision), enabled=manner.precision in NARROW):
+        narrow = torch.autocast(device.type, NARROW.get(manner.precision), enabled=manner.precision in NARROW)
+        usual = len(batch) == manner.compiled and len(part) == size
+        with narrow, compiling(usual) if manner.compiled else nullcontext():
             loss = denoising_loss(model, part.images, part.sigma, part.noise, part.condition)
         counts = float(start < len(share))
         (weighting(loss, part.sigma).sum() * (counts * manner.scale / len(batch))).backward()

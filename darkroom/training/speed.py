@@ -1,8 +1,9 @@
-"""Which precision a course runs in: the one it is set to, or the fastest safe one, measured on its own device."""
+"""How a course is computed - in which precision, compiled or not: as it is set to, or the fastest safe way on its own device."""
 
 import copy
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import replace
 
 import torch
 
@@ -16,30 +17,49 @@ from darkroom.training.memory import FIRST_SCALE, Manner, Precision, gradient
 from darkroom.training.planning import images_per_second
 from darkroom.training.sharding import is_shared
 
-SECONDS = 2.0  # of measuring, for each precision
+SECONDS = 2.0  # of measuring, for each way
 SAFE = 0.02  # largest relative error of the first batch's loss against fp32
-WORTH = 1.1  # times fp32's speed, below which the rounding is not worth it
+WORTH = 1.1  # times the plain speed, below which another rounding is not worth it
+LONG = 1200.0  # seconds that a course takes at least where torch.compile, which takes one or two hundred, is tried
 
 Measure = Callable[[Manner], float]
 
 
 def settled(state: State, course: Course, materials: Materials) -> Generator[Event, None, None]:
-    """Set the precision of a course that begins. It is kept in its checkpoints: one that goes on does not measure again."""
-    if course.precision != "auto":
-        state.manner = in_precision(course.precision)
-        return
-    if is_shared(state.model):  # there is no copy of it to try
-        yield Noted("precision fp32: it is not measured with the weights in shares; set `precision` to choose another")
-        return
-    model, device = state.model, next(state.model.parameters()).device
+    """Set the manner of a course that begins. It is kept in its checkpoints: one that goes on does not measure again."""
+    if is_shared(state.model) and (course.compile or course.precision == "auto"):
+        yield Noted("precision and torch.compile are not tried with the weights in shares; `auto` is taken as fp32, not compiled")
+    model, device, shared = state.model, next(state.model.parameters()).device, is_shared(state.model)
 
     def measure(manner: Manner) -> float:
         return images_per_second(begin(copy.deepcopy(model), course), course, materials, SECONDS, manner=manner)
 
-    safe = [one for one in offered(device) if one == "fp32" or is_safe(model, course, materials, one)]
-    precision, found = fastest(safe, measure)
-    state.manner = in_precision(precision)
-    yield Noted(f"precision {precision} ({', '.join(f'{name}: {rate:.0f} images/s' for name, rate in found.items())})")
+    if course.precision != "auto":
+        state.manner = in_precision(course.precision)
+    elif not shared:  # of weights in shares there is no copy to try
+        safe = [one for one in offered(device) if one == "fp32" or is_safe(model, course, materials, in_precision(one))]
+        precision, found = fastest(safe, measure)
+        state.manner = in_precision(precision)
+        yield Noted(f"precision {precision} ({', '.join(f'{name}: {rate:.0f} images/s' for name, rate in found.items())})")
+    if course.compile and not shared:
+        state.manner = yield from compiled(state.manner, course, materials, model, measure)
+
+
+def compiled(
+    manner: Manner, course: Course, materials: Materials, model: Denoiser, measure: Measure
+) -> Generator[Event, None, Manner]:
+    """The manner with a compiled network, made on a copy; where a course leaves it open, the plain one if that is as good."""
+    other = replace(manner, compiled=course.batch_size)
+    plain = measure(manner)
+    seconds = course.images / plain if materials.conduct.minutes is None else 60 * materials.conduct.minutes
+    if course.compile == "auto" and seconds < LONG:
+        yield Noted(f"torch.compile is not tried: some {seconds / 60:.0f} minutes of training would hardly repay it")
+        return manner
+    yield Noted("torch.compile makes kernels for this network: a minute or two")
+    fast = measure(other)
+    taken = course.compile is True or (fast > WORTH * plain and is_safe(model, course, materials, other))
+    yield Noted(f"{'' if taken else 'not '}compiled (compiled: {fast:.0f} images/s, as it is: {plain:.0f})")
+    return other if taken else manner
 
 
 def fastest(offered: list[Precision], measure: Measure) -> tuple[Precision, dict[Precision, float]]:
@@ -57,13 +77,13 @@ def offered(device: torch.device) -> list[Precision]:
     return ["fp32", "bf16"] if native else ["fp32"]
 
 
-def is_safe(model: Denoiser, course: Course, materials: Materials, precision: Precision) -> bool:
+def is_safe(model: Denoiser, course: Course, materials: Materials, manner: Manner) -> bool:
     """Whether the first batch's loss is fp32's, to within rounding, and all of its gradients are finite."""
     device = next(model.parameters()).device
     with closing(Batches(course, materials, device)) as batches:
         batch = batches.at(0, course.batch_size)
     losses = []
-    for one in (in_precision("fp32"), in_precision(precision)):
+    for one in (Manner(), manner):
         trial = begin(copy.deepcopy(model), course)
         loss, _ = followed(gradient(trial.model, trial.weighting, batch, one))
         finite = all(bool(value.grad.isfinite().all()) for value in trial.model.parameters() if value.grad is not None)

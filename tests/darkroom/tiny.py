@@ -31,6 +31,7 @@ SETTINGS: dict[str, Any] = {
     "seed": 3,
     "device": "cpu",
     "precision": "fp32",
+    "compile": False,
     "network": NETWORK,
     "preconditioning": {"kind": "flow"},
     "noise": {"kind": "log_normal", "mean": 0.0, "deviation": 1.2},

@@ -1,12 +1,13 @@
-"""Narrow precisions: near to fp32, without a step lost, chosen by measuring."""
+"""Narrow precisions and compiled networks: near to plain fp32, without a step lost, chosen by measuring."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from darkroom.training.memory import Manner
-from darkroom.training.speed import fastest, is_safe, offered
+from darkroom.training.speed import compiled, fastest, is_safe, offered
 from tests.darkroom.tiny import finished, stopped_after
 from tests.darkroom.training.rig import course, differing, fresh_model
 
@@ -64,7 +65,62 @@ def test_a_precision_that_gives_another_loss_is_not_safe(tmp_path: Path) -> None
     from tests.darkroom.training.test_planning import NOTHING
 
     model, materials = rehearsed(base_section(), NOTHING, 8)
-    assert is_safe(model, base_section(), materials, "bf16")
+    assert is_safe(model, base_section(), materials, Manner(precision="bf16"))
     with torch.no_grad():
         model.network.leave.bias.fill_(1e6)  # type: ignore[union-attr]
-    assert not is_safe(model, base_section(), materials, "fp16")
+    assert not is_safe(model, base_section(), materials, Manner(precision="fp16", scale=65536.0))
+
+
+@pytest.mark.long  # a minute
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler here")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch of torch, as it compiles
+def test_a_compiled_network_trains_as_the_plain_one_does_and_goes_on(tmp_path: Path) -> None:
+    _, plain = finished(course(tmp_path / "a"))
+    events, fused = finished(course(tmp_path / "b", compile=True))
+    assert any("\ncompiled (compiled: " in f"\n{getattr(one, 'text', '')}" for one in events)
+    assert fused.manner.compiled == 8 and fused.model.network._compiled_call_impl is not None
+    assert [one.loss for one in fused.history] == pytest.approx([one.loss for one in plain.history], rel=1e-3)
+    assert fused.averaged.state_dict().keys() == plain.averaged.state_dict().keys()
+    stopped_after(course(tmp_path / "c", compile=True), 6)
+    _, resumed = finished(course(tmp_path / "c", compile=True))
+    assert differing(fused, resumed) == []
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch of torch, as it compiles
+def test_what_cannot_be_compiled_is_computed_as_it_is_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch._dynamo
+
+    _, plain = finished(course(tmp_path / "a"))
+    torch._dynamo.reset()
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", (None, "no-such-compiler"))
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    events, state = finished(course(tmp_path / "b", compile=True))
+    torch._dynamo.reset()
+    assert sum("torch.compile fails here" in getattr(one, "text", "") for one in events) == 1
+    assert state.manner.compiled == 0 and differing(plain, state) == []
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch of torch, as it compiles
+def test_compiling_is_left_alone_in_short_courses_and_where_it_brings_little() -> None:
+    from darkroom.training.rehearsal import rehearsed
+    from tests.darkroom.tiny import base_section
+    from tests.darkroom.training.test_planning import NOTHING
+
+    model, materials = rehearsed(base_section(), NOTHING, 8)
+
+    def chosen(images: int, gain: float) -> tuple[list[str], Manner]:
+        section = base_section(compile="auto", images=images)
+        told, manner = [], None
+        acts = compiled(Manner(), section, materials, model, lambda one: 10.0 * (gain if one.compiled else 1))
+        while manner is None:
+            try:
+                told.append(next(acts).text)  # type: ignore[attr-defined]
+            except StopIteration as stop:
+                manner = stop.value
+        return told, manner
+
+    assert chosen(60, 2.0) == (["torch.compile is not tried: some 0 minutes of training would hardly repay it"], Manner())
+    told, manner = chosen(60_000, 1.05)
+    assert told[-1] == "not compiled (compiled: 10 images/s, as it is: 10)" and manner == Manner()
+    told, manner = chosen(60_000, 1.5)
+    assert told[-1] == "compiled (compiled: 15 images/s, as it is: 10)" and manner.compiled == 8
