@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import Field
 
 from darkroom.curation.aligning import warped
-from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, agreements, coarse
+from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, Small, agreements, coarse
 from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
 
@@ -59,6 +59,7 @@ class Fingerprint:
     difference_hash: int
     views: NDArray[np.uint64]  # [7] perceptual hashes of its crops, and of its mirror image
     small: NDArray[np.uint8]  # [32, 32, 3]
+    spread: NDArray[np.uint8]  # [32, 32] deviation of the luma in what each pixel of `small` shows
     photograph: bool  # rather than a drawing
     resolution: int  # pixels
     sharpness: float
@@ -140,8 +141,8 @@ def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Ite
     looked = np.empty(0, np.int64)
     for view, pairs in _proposed(prints, settings):
         seen = cells if view is None else _cells(prints, view)
-        near = _agreement(seen, cells, pairs) >= COARSE_LEAST
         either = photographs[pairs[:, 0]] | photographs[pairs[:, 1]]
+        near = _agreement(seen, cells, pairs) >= np.where(either, COARSE_LEAST[1], COARSE_LEAST[0])
         if view is None:
             looked = _codes(pairs[near], len(prints))
         elif view != MIRRORED:  # a crop is found from the whole too, where that is near; of photographs none is left out
@@ -155,13 +156,16 @@ def _confirmed(
     prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, either: NDArray[np.bool_], least: float
 ) -> Iterator[tuple[int, int, float, str]]:
     """`either` [n]: whether one of a pair is a photograph. That is enough: what all its patches show, no drawing has so."""
-    whole, part = (np.stack([prints[row].small for row in side]) for side in rows.T)
-    whole = whole[:, :, ::-1] if view == MIRRORED else whole
-    agreed, boxes = agreements(whole, part, np.tile(_box(view), (len(rows), 1)))
-    scores = np.where(either, agreed[:, 1], agreed[:, 0])
+    whole, part = (_small([prints[row] for row in side]) for side in rows.T)
+    whole = whole.mirrored() if view == MIRRORED else whole
+    scores, boxes = agreements(whole, part, np.tile(_box(view), (len(rows), 1)), either)
     for index in np.flatnonzero(scores >= least):
         how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
         yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
+
+
+def _small(prints: Sequence[Fingerprint]) -> Small:
+    return Small(np.stack([one.small for one in prints]), np.stack([one.spread for one in prints]))
 
 
 def _slices(rows: Sliced) -> Iterator[Sliced]:
@@ -266,6 +270,13 @@ def difference_hash(image: Image.Image) -> int:
 def small_picture(image: Image.Image) -> NDArray[np.uint8]:
     """What pairs are compared on. uint8 [32, 32, 3]."""
     return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def small_spread(image: Image.Image) -> NDArray[np.uint8]:
+    """Standard deviation of the luma in what each pixel of the small picture shows. uint8 [32, 32]"""
+    grey = np.asarray(image.convert("L"), np.float32)
+    mean, square = (np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BOX)) for one in (grey, grey**2))
+    return np.sqrt((square - mean**2).clip(0)).round().astype(np.uint8)
 
 
 @cache

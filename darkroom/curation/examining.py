@@ -9,7 +9,15 @@ from posixpath import splitext
 from PIL import Image
 
 from darkroom.curation.decoding import SUFFIXES, Picture, UnreadableImage, decoded
-from darkroom.curation.duplicates import Fingerprint, difference_hash, is_photograph, perceptual_hash, small_picture, view_hashes
+from darkroom.curation.duplicates import (
+    Fingerprint,
+    difference_hash,
+    is_photograph,
+    perceptual_hash,
+    small_picture,
+    small_spread,
+    view_hashes,
+)
 from darkroom.curation.filters import ORIGINAL_SIZE, ImageFilter, Verdict, sharpness
 from darkroom.curation.opening import MOST_BYTES, Opened, Reader
 from darkroom.curation.reading import Candidate
@@ -133,6 +141,7 @@ def _fingerprint(picture: Picture, opened: Opened) -> Fingerprint:
         difference_hash=difference_hash(view),
         views=view_hashes(view),
         small=small_picture(view),
+        spread=small_spread(view),
         photograph=is_photograph(view),
         resolution=picture.width * picture.height,
         sharpness=sharpness(view),

@@ -6,6 +6,8 @@ feature alone, so few of their patches may differ, and none by much; photographs
 theirs may differ as they will: a watermark, a blur of resampling.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,32 +23,68 @@ MEAN_WEIGHT = 4.0
 TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JPEG stores them at half resolution
     [[0.299, 0.587, 0.114], [-0.084, -0.166, 0.25], [0.25, -0.209, -0.041]], np.float32
 )
-COARSE_LEAST = 0.92  # agreement of 8 x 8 cells, which are compared first, below which no closer look is taken
+COARSE_LEAST = (0.92, 0.6)  # agreement of 8 x 8 cells, compared first, below which no closer look is taken: drawings, photographs
 ROUGH_ROUNDS, ROUNDS = 3, 4  # of laying a picture over another: at half the size, and then, where they agree so far, at the whole
-ROUGH_LEAST = 0.6  # agreement of all but a twentieth of the patches, tones as they are, below which tones are not fitted
+ROUGH_LEAST = 0.6  # agreement of patches, levels made as frequent, below which tones are not fitted
 MAY_DIFFER = (0.05, 0.2)  # share of the patches; of drawings, of photographs
 MUCH = 0.35  # by how much more than the others the worst patch of drawings may differ
 
 
-def agreements(whole: Pixels, part: Pixels, boxes: Floats) -> tuple[Floats, Floats]:
-    """How well pairs of small pictures [n, 32, 32, 3] agree, as drawings and as photographs [n, 2], at most 1; and where.
+class Small(NamedTuple):
+    """What of pictures is compared: uint8 [n, 32, 32, 3], and the deviation of the luma in what each pixel shows [n, 32, 32]."""
 
-    The worst patch counts of those that may not differ, and of drawings the worst of all, less strictly. `boxes` [n, 4]: left,
+    colours: Pixels
+    spread: Pixels
+
+    def mirrored(self) -> "Small":
+        """Left is right."""
+        return Small(self.colours[:, :, ::-1], self.spread[:, :, ::-1])
+
+
+def agreements(whole: Small, part: Small, boxes: Floats, photographs: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+    """How well pairs of small pictures agree, at most 1, as photographs or as drawings [n]; and where.
+
+    The worst patch counts of those that may not differ, and of drawings the worst of all, less strictly. A patch of a photograph
+    counts by what it shows: a galaxy in a black sky is not a fifth of its picture. `boxes` [n, 4]: left,
     top, width, height as fractions of the whole, where the search for what `part` shows begins; what was found is returned.
     """
-    one, other = (np.asarray(small @ TO_LUMA_CHROMA[0], np.float32) for small in (whole, part))
+    one, other = (np.asarray(small.colours @ TO_LUMA_CHROMA[0], np.float32) for small in (whole, part))
     found = laid_over(_halved(one), _halved(other), boxes, ROUGH_ROUNDS)
-    quick = _quick(warped(one[..., None], found)[..., 0], other)
+    quick = _quick(warped(one[..., None], found)[..., 0], other, photographs)
     near = np.flatnonzero(quick >= ROUGH_LEAST)
-    agreed = np.repeat(np.minimum(quick, 0)[:, None], 2, axis=1)
+    agreed = np.minimum(quick, 0)
     if len(near):
         found[near] = laid_over(one[near], other[near], found[near], ROUNDS)
-        first, second = warped(whole[near].astype(np.float32), found[near]), part[near].astype(np.float32)
-        both_ways = _patch_scores(with_tones_of(second, first), second), _patch_scores(with_tones_of(first, second), first)
-        scores = np.maximum(*both_ways)
-        agreed[near] = scores[:, [int(share * scores.shape[1]) for share in MAY_DIFFER]]
-        agreed[near, 0] = np.minimum(agreed[near, 0], scores[:, 0] + MUCH)
+        (first, its_spread), (second, spread) = _warped(whole, near, found[near]), _warped(part, near, None)
+        there = _closely(with_tones_of(second, first, its_spread), second, photographs[near])
+        back = _closely(with_tones_of(first, second, spread), first, photographs[near])
+        agreed[near] = np.maximum(there, back)
     return agreed, found
+
+
+def _closely(first: Floats, second: Floats, photographs: NDArray[np.bool_]) -> Floats:
+    """How well pictures from 0 to 255 [n, 32, 32, 3] agree, tones made equal. [n]"""
+    one, other = (np.asarray(pictures @ TO_LUMA_CHROMA.T, np.float32) for pictures in (first, second))
+    middle = _means(other)
+    one, other = one - middle, other - middle
+    noise = np.clip(np.einsum("nyxc,nyxc->n", other, other) / (SIDE * SIDE), 1e-3, PATCH_NOISE).astype(np.float32)
+    scores, contents = _concordances(one, other, noise[:, None])
+    strict = np.minimum(_worst(scores, np.ones_like(scores), MAY_DIFFER[0]), scores.min(1) + MUCH)
+    return np.where(photographs, _worst(scores, contents, MAY_DIFFER[1]), strict)
+
+
+def _worst(scores: Floats, weights: Floats, may_differ: float) -> Floats:
+    """The worst score once the worst of all, up to a share of the weights, are left out. [n, p] -> [n]"""
+    order = np.argsort(scores, axis=1)
+    weighed = np.cumsum(np.take_along_axis(weights, order, 1), axis=1)
+    left_out = (weighed <= may_differ * weighed[:, -1:]).sum(1).clip(max=scores.shape[1] - 1)
+    return np.asarray(np.take_along_axis(scores, order[np.arange(len(order)), left_out][:, None], 1)[:, 0], np.float32)
+
+
+def _warped(small: Small, rows: NDArray[np.int64], boxes: Floats | None) -> tuple[Floats, Floats]:
+    """Colours and spread of some pictures, or of boxes [n, 4] of theirs."""
+    colours, spread = small.colours[rows].astype(np.float32), small.spread[rows].astype(np.float32)
+    return (colours, spread) if boxes is None else (warped(colours, boxes), warped(spread[..., None], boxes)[..., 0])
 
 
 def _halved(pictures: Floats) -> Floats:
@@ -56,15 +94,33 @@ def _halved(pictures: Floats) -> Floats:
     return half
 
 
-def _quick(first: Floats, second: Floats) -> Floats:
-    """How well the luma [n, 32, 32] of pictures agrees in all but a twentieth of its patches, contrasts made equal. [n]"""
+def _quick(first: Floats, second: Floats, photographs: NDArray[np.bool_]) -> Floats:
+    """How well the luma [n, 32, 32] of pictures agrees in all but few of its patches, tones made equal. [n]"""
+    quick = _evenly(first, second, photographs)
+    rows = np.flatnonzero(quick < ROUGH_LEAST)
+    if len(rows):
+        one, other, photos = first[rows], second[rows], photographs[rows]
+        there, back = _evenly(_as_often(one, other), other, photos), _evenly(one, _as_often(other, one), photos)
+        quick[rows] = np.maximum(there, back)
+    return quick
+
+
+def _as_often(grey: Floats, model: Floats) -> Floats:
+    """Luma [n, k, k] whose levels are as frequent as the model's: whatever was done to tones is undone, but where it clipped."""
+    flat = grey.reshape(len(grey), -1)
+    made = np.empty_like(flat)
+    np.put_along_axis(made, np.argsort(flat, axis=1), np.sort(model.reshape(len(model), -1), axis=1), axis=1)
+    return made.reshape(grey.shape)
+
+
+def _evenly(first: Floats, second: Floats, photographs: NDArray[np.bool_]) -> Floats:
+    """How well luma agrees in all but few of its patches, contrasts made equal. [n]"""
     usual = np.float32(PATCH_NOISE**0.5)  # such that a contrast of 1 is one of 30 grey levels
     first, second = (normalised(grey) * usual for grey in (first, second))
-    noise = np.full((len(first), 1, 1), PATCH_NOISE, np.float32)
-    scores = _concordances(first[..., None], second[..., None], noise).reshape(len(first), -1)
-    worst = int(MAY_DIFFER[0] * scores.shape[1])
-    quick: Floats = np.partition(scores, worst, axis=1)[:, worst]
-    return quick
+    scores, _ = _concordances(first[..., None], second[..., None], np.full((len(first), 1), PATCH_NOISE, np.float32))
+    places = [int(share * scores.shape[1]) for share in MAY_DIFFER]
+    strict, lenient = np.partition(scores, places, axis=1)[:, places].T
+    return np.where(photographs, lenient, strict)
 
 
 def coarse(small: Pixels | Floats) -> NDArray[np.float16]:
@@ -82,28 +138,21 @@ def _equalised(small: Pixels | Floats) -> Floats:
     return np.asarray(pictures / np.maximum(contrasts, np.float32(2))[:, None, None, None], np.float32)
 
 
-def _patch_scores(first: Floats, second: Floats) -> Floats:
-    """Concordances of all patches of pictures from 0 to 255 [n, 32, 32, 3], the worst first. [n, 225]"""
-    one, other = (np.asarray(pictures @ TO_LUMA_CHROMA.T, np.float32) for pictures in (first, second))
-    middle = _means(other)
-    one, other = one - middle, other - middle
-    noise = np.clip(np.einsum("nyxc,nyxc->n", other, other) / (SIDE * SIDE), 1e-3, PATCH_NOISE).astype(np.float32)
-    scores: Floats = np.sort(_concordances(one, other, noise[:, None, None]).reshape(len(one), (SIDE // 2 - 1) ** 2), axis=1)
-    return scores
+def _concordances(first: Floats, second: Floats, noise: Floats) -> tuple[Floats, Floats]:
+    """Lin's 1 - E[(x - y)^2] / (var x + var y + (mean x - mean y)^2 + noise) of each patch, channels summed; and its content.
 
-
-def _concordances(first: Floats, second: Floats, noise: Floats) -> Floats:
-    """Lin's 1 - E[(x - y)^2] / (var x + var y + (mean x - mean y)^2 + noise) of each patch, channels summed.
-
-    His concordance correlation (Biometrics 45, 1989), steadied by the variance of compression noise.
-    A difference of the means counts `MEAN_WEIGHT` times more: compression disturbs single pixels, hardly the mean.
+    His concordance correlation (Biometrics 45, 1989), steadied by the variance of compression noise. A difference of the means
+    counts `MEAN_WEIGHT` times more: compression disturbs single pixels, hardly the mean. Content is the share of the variance in
+    that sum that is no noise: 0 of a plain patch. [n, k, k, c] and [n, 1] -> twice [n, patches]
     """
     mean_first, mean_second = _patch_means(first), _patch_means(second)
     means_apart = (mean_first - mean_second) ** 2
     spread = _patch_means(first**2 + second**2) - mean_first**2 - mean_second**2 + means_apart
     apart = _patch_means((first - second) ** 2) + MEAN_WEIGHT * means_apart
     channels = np.ones(first.shape[-1], np.float32)
-    return np.asarray(1 - (apart @ channels) / ((spread @ channels).clip(0) + noise), np.float32)
+    different, varied = ((one @ channels).reshape(len(first), -1) for one in (apart, spread))
+    varied = varied.clip(0)
+    return np.asarray(1 - different / (varied + noise), np.float32), varied / (varied + noise)
 
 
 def _means(pictures: Floats) -> Floats:

@@ -134,7 +134,7 @@ class Memory:
 
 def _arrays_of_fingerprint() -> list[tuple[str, Any, tuple[int, ...]]]:
     """Names, types and shapes of what in a fingerprint is an array: kept as records, the rest as text."""
-    return [("small", np.uint8, (32, 32, 3)), ("views", np.uint64, (7,))]
+    return [("small", np.uint8, (32, 32, 3)), ("spread", np.uint8, (32, 32)), ("views", np.uint64, (7,))]
 
 
 def _as_text(look: Look) -> str:

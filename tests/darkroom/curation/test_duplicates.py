@@ -7,7 +7,7 @@ from io import BytesIO
 import imagehash
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageEnhance
 
 from darkroom.curation.duplicates import (
     DuplicateSettings,
@@ -17,9 +17,10 @@ from darkroom.curation.duplicates import (
     is_photograph,
     perceptual_hash,
     small_picture,
+    small_spread,
     view_hashes,
 )
-from darkroom.curation.likeness import Floats, Pixels, agreements
+from darkroom.curation.likeness import Floats, Pixels, Small, agreements
 from tests.darkroom.curation.made_pictures import encoded, picture
 from tests.darkroom.curation.made_pictures import photograph as grainy
 
@@ -42,6 +43,7 @@ def print_of(path: str, image: Image.Image, **changes: object) -> Fingerprint:
         views=view_hashes(image),
         photograph=is_photograph(image),
         small=small_picture(image),
+        spread=small_spread(image),
         resolution=image.width * image.height,
         sharpness=100.0,
         bytes=1000,
@@ -50,8 +52,10 @@ def print_of(path: str, image: Image.Image, **changes: object) -> Fingerprint:
 
 
 def of_drawings(first: Pixels, second: Pixels) -> Floats:
-    scores, _ = agreements(first, second, np.tile(np.array([0, 0, 1, 1], np.float32), (len(first), 1)))
-    return scores[:, 0]
+    plain = np.zeros(first.shape[:3], np.uint8)
+    whole = np.tile(np.array([0, 0, 1, 1], np.float32), (len(first), 1))
+    scores, _ = agreements(Small(first, plain), Small(second, plain), whole, np.zeros(len(first), bool))
+    return scores
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -219,3 +223,16 @@ def test_pale_drawings_that_differ_are_told_apart() -> None:
         ImageDraw.Draw(ring).ellipse((14, 14, 114, 114), outline=(240, 240, 240), width=50 - inner)
         rings.append(small_picture(ring))
     assert of_drawings(rings[0][None], rings[1][None])[0] < SETTINGS.least_correlation
+
+
+def test_two_small_things_in_an_empty_sky_are_no_copies_though_most_of_both_is_black() -> None:
+    chance, skies = np.random.default_rng(0), []
+    for corners in ((48, 40, 84, 92), (40, 52, 92, 80)):
+        sky = Image.fromarray(chance.integers(0, 14, (128, 128, 3), np.uint8))
+        ImageDraw.Draw(sky).ellipse(corners, fill=(190, 170, 210))
+        skies.append(sky)
+    one, other = (print_of(name, sky) for name, sky in zip("ab", skies, strict=True))
+    assert one.photograph and other.photograph
+    assert find_duplicates([one, replace(other, perceptual_hash=one.perceptual_hash)], SETTINGS) == []
+    brighter = print_of("c", ImageEnhance.Brightness(skies[0]).enhance(1.2))
+    assert [copy.path for copy in find_duplicates([one, brighter], SETTINGS)] == ["c"]
