@@ -26,7 +26,7 @@ TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JP
 COARSE_LEAST = (0.92, 0.6)  # agreement of 8 x 8 cells, compared first, below which no closer look is taken: drawings, photographs
 ROUGH_ROUNDS, ROUNDS = 3, 4  # of laying a picture over another: at half the size, and then, where they agree so far, at the whole
 ROUGH_LEAST = 0.6  # agreement of patches, levels made as frequent, below which tones are not fitted
-MAY_DIFFER = (0.05, 0.2)  # share of the patches; of drawings, of photographs
+MAY_DIFFER = (0.05, 0.2)  # share of the patches of drawings; of what those of photographs show
 MUCH = 0.35  # by how much more than the others the worst patch of drawings may differ
 
 
@@ -69,16 +69,16 @@ def _closely(first: Floats, second: Floats, photographs: NDArray[np.bool_]) -> F
     one, other = one - middle, other - middle
     noise = np.clip(np.einsum("nyxc,nyxc->n", other, other) / (SIDE * SIDE), 1e-3, PATCH_NOISE).astype(np.float32)
     scores, contents = _concordances(one, other, noise[:, None])
-    strict = np.minimum(_worst(scores, np.ones_like(scores), MAY_DIFFER[0]), scores.min(1) + MUCH)
-    return np.where(photographs, _worst(scores, contents, MAY_DIFFER[1]), strict)
+    worst = _worst(scores, np.where(photographs[:, None], contents, 1), np.where(photographs, *MAY_DIFFER[::-1]))
+    return np.where(photographs, worst, np.minimum(worst, scores.min(1) + MUCH))
 
 
-def _worst(scores: Floats, weights: Floats, may_differ: float) -> Floats:
-    """The worst score once the worst of all, up to a share of the weights, are left out. [n, p] -> [n]"""
+def _worst(scores: Floats, weights: Floats, may_differ: Floats) -> Floats:
+    """The worst score [n] once the worst of all [n, p], up to a share [n] of the weights [n, p], are left out."""
     order = np.argsort(scores, axis=1)
     weighed = np.cumsum(np.take_along_axis(weights, order, 1), axis=1)
-    left_out = (weighed <= may_differ * weighed[:, -1:]).sum(1).clip(max=scores.shape[1] - 1)
-    return np.asarray(np.take_along_axis(scores, order[np.arange(len(order)), left_out][:, None], 1)[:, 0], np.float32)
+    left_out = (weighed <= may_differ[:, None] * weighed[:, -1:]).sum(1, keepdims=True).clip(max=scores.shape[1] - 1)
+    return np.asarray(np.take_along_axis(scores, np.take_along_axis(order, left_out, 1), 1)[:, 0], np.float32)
 
 
 def _warped(small: Small, rows: NDArray[np.int64], boxes: Floats | None) -> tuple[Floats, Floats]:

@@ -14,6 +14,7 @@ from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
 from darkroom.training.memory import FIRST_SCALE, Manner, Precision, gradient
+from darkroom.training.parallel import agreed
 from darkroom.training.planning import images_per_second
 from darkroom.training.sharding import is_shared
 
@@ -27,9 +28,9 @@ Measure = Callable[[Manner], float]
 
 def settled(state: State, course: Course, materials: Materials) -> Generator[Event, None, None]:
     """Set the manner of a course that begins. It is kept in its checkpoints: one that goes on does not measure again."""
-    if is_shared(state.model) and (course.compile or course.precision == "auto"):
-        yield Noted("precision and torch.compile are not tried with the weights in shares; `auto` is taken as fp32, not compiled")
     model, device, shared = state.model, next(state.model.parameters()).device, is_shared(state.model)
+    if shared and (course.compile or course.precision == "auto"):
+        yield Noted("with the weights in shares nothing is measured or compiled: `precision: auto` is taken as fp32")
 
     def measure(manner: Manner) -> float:
         return images_per_second(begin(copy.deepcopy(model), course), course, materials, SECONDS, manner=manner)
@@ -48,7 +49,7 @@ def settled(state: State, course: Course, materials: Materials) -> Generator[Eve
 def compiled(
     manner: Manner, course: Course, materials: Materials, model: Denoiser, measure: Measure
 ) -> Generator[Event, None, Manner]:
-    """The manner with a compiled network, made on a copy; where a course leaves it open, the plain one if that is as good."""
+    """The manner with a compiled network, made on a copy; the plain one where that fails, or is as good and may be chosen."""
     other = replace(manner, compiled=course.batch_size)
     plain = measure(manner)
     seconds = course.images / plain if materials.conduct.minutes is None else 60 * materials.conduct.minutes
@@ -56,10 +57,21 @@ def compiled(
         yield Noted(f"torch.compile is not tried: some {seconds / 60:.0f} minutes of training would hardly repay it")
         return manner
     yield Noted("torch.compile makes kernels for this network: a minute or two")
+    if not (yield from can_compile(model, course, materials, other)):
+        return manner
     fast = measure(other)
     taken = course.compile is True or (fast > WORTH * plain and is_safe(model, course, materials, other))
     yield Noted(f"{'' if taken else 'not '}compiled (compiled: {fast:.0f} images/s, as it is: {plain:.0f})")
     return other if taken else manner
+
+
+def can_compile(model: Denoiser, course: Course, materials: Materials, manner: Manner) -> Generator[Event, None, bool]:
+    """Whether a copy's network can be compiled, by every process; why not is told. Its kernels serve the model as well."""
+    trial = begin(copy.deepcopy(model), course)
+    with closing(Batches(course, materials, next(model.parameters()).device)) as batches:
+        batch = batches.at(0, course.batch_size)
+    _, after = yield from gradient(trial.model, trial.weighting, batch, manner)
+    return not agreed(not after.compiled)
 
 
 def fastest(offered: list[Precision], measure: Measure) -> tuple[Precision, dict[Precision, float]]:

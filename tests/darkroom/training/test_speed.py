@@ -1,11 +1,13 @@
 """Narrow precisions and compiled networks: near to plain fp32, without a step lost, chosen by measuring."""
 
 import shutil
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
 
+from darkroom.events import Event
 from darkroom.training.memory import Manner
 from darkroom.training.speed import compiled, fastest, is_safe, offered
 from tests.darkroom.tiny import finished, stopped_after
@@ -96,31 +98,45 @@ def test_what_cannot_be_compiled_is_computed_as_it_is_and_told(tmp_path: Path, m
     monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
     events, state = finished(course(tmp_path / "b", compile=True))
     torch._dynamo.reset()
-    assert sum("torch.compile fails here" in getattr(one, "text", "") for one in events) == 1
+    said = [getattr(one, "text", "") for one in events]
+    assert sum("torch.compile fails here" in one for one in said) == 1
+    assert not any(one.startswith("compiled") for one in said)
     assert state.manner.compiled == 0 and differing(plain, state) == []
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch of torch, as it compiles
-def test_compiling_is_left_alone_in_short_courses_and_where_it_brings_little() -> None:
+def test_compiling_is_left_alone_in_short_courses_and_where_it_brings_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    from darkroom.training import speed
     from darkroom.training.rehearsal import rehearsed
     from tests.darkroom.tiny import base_section
     from tests.darkroom.training.test_planning import NOTHING
 
     model, materials = rehearsed(base_section(), NOTHING, 8)
 
-    def chosen(images: int, gain: float) -> tuple[list[str], Manner]:
-        section = base_section(compile="auto", images=images)
-        told, manner = [], None
-        acts = compiled(Manner(), section, materials, model, lambda one: 10.0 * (gain if one.compiled else 1))
-        while manner is None:
+    def chosen(images: int, gain: float, safe: bool = True) -> tuple[str, int]:
+        """What is said last, and the images in a batch that kernels are taken for."""
+        monkeypatch.setattr(speed, "can_compile", lambda *given: iter(()) if gain == 0 else returning(True))
+        monkeypatch.setattr(speed, "is_safe", lambda *given: safe)
+        told: list[str] = []
+        acts = compiled(
+            Manner(),
+            base_section(compile="auto", images=images),
+            materials,
+            model,
+            lambda one: 10 * (gain if one.compiled else 1),
+        )
+        while True:
             try:
                 told.append(next(acts).text)  # type: ignore[attr-defined]
             except StopIteration as stop:
-                manner = stop.value
-        return told, manner
+                return told[-1], stop.value.compiled
 
-    assert chosen(60, 2.0) == (["torch.compile is not tried: some 0 minutes of training would hardly repay it"], Manner())
-    told, manner = chosen(60_000, 1.05)
-    assert told[-1] == "not compiled (compiled: 10 images/s, as it is: 10)" and manner == Manner()
-    told, manner = chosen(60_000, 1.5)
-    assert told[-1] == "compiled (compiled: 15 images/s, as it is: 10)" and manner.compiled == 8
+    assert chosen(60, 2) == ("torch.compile is not tried: some 0 minutes of training would hardly repay it", 0)
+    assert chosen(60_000, 1.05) == ("not compiled (compiled: 10 images/s, as it is: 10)", 0)
+    assert chosen(60_000, 1.5) == ("compiled (compiled: 15 images/s, as it is: 10)", 8)
+    assert chosen(60_000, 1.5, safe=False) == ("not compiled (compiled: 15 images/s, as it is: 10)", 0)
+    assert chosen(60_000, 0) == ("torch.compile makes kernels for this network: a minute or two", 0)
+
+
+def returning(value: bool) -> Generator[Event, None, bool]:
+    yield from ()
+    return value
