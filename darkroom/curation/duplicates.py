@@ -9,30 +9,19 @@ whatever is rejected was itself verified against the image that stays.
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from math import log
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field
 
 from darkroom.curation.aligning import warped
-from darkroom.curation.likeness import COARSE_LEAST, SIDE, Floats, Small, agreements, coarse
+from darkroom.curation.fingerprints import CROPS, MIRRORED, Fingerprint
+from darkroom.curation.likeness import COARSE_LEAST, Floats, Small, agreements, coarse
 from darkroom.curation.near_hashes import pairs_between, pairs_within
 from darkroom.sections import Section
 
-CROPS = np.array(  # left, top, width, height as fractions: what copies may show of a picture, within the reach of a hash
-    [
-        (0.025, 0.025, 0.95, 0.95),
-        *((left, top, 0.9, 0.9) for left, top in ((0.05, 0.05), (0, 0), (0.1, 0), (0, 0.1), (0.1, 0.1))),
-    ],
-    np.float32,
-)
-MIRRORED = len(CROPS)  # the place of the mirrored picture's hash, after those of the crops
-VIEW = 64  # pixels a side of the grey picture that crops are cut from
-PLAIN, PLAIN_BESIDE = 0.35, 0.15  # shares of pixels that equal their neighbour, of all and beside the background's: see below
 AT_ONCE = 1024  # pairs
 Sliced = TypeVar("Sliced", NDArray[np.int64], NDArray[np.bool_], Sequence["Fingerprint"])
 
@@ -46,24 +35,6 @@ class DuplicateSettings(Section):
     least_correlation: float = Field(gt=0, le=1)
     mirrored: bool
     same_content: float | None = Field(gt=0, le=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
-    """What is remembered of an image to find its copies, and to choose the best of them."""
-
-    path: str
-    file_digest: str
-    pixel_digest: str
-    perceptual_hash: int
-    difference_hash: int
-    views: NDArray[np.uint64]  # [7] perceptual hashes of its crops, and of its mirror image
-    small: NDArray[np.uint8]  # [32, 32, 3]
-    spread: NDArray[np.uint8]  # [32, 32] deviation of the luma in what each pixel of `small` shows
-    photograph: bool  # rather than a drawing
-    resolution: int  # pixels
-    sharpness: float
-    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,70 +192,3 @@ def _proposed(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Ite
     if settings.mirrored:
         pairs = pairs_between(views[:, MIRRORED], perceptual, distance)
         yield MIRRORED, pairs[pairs[:, 0] < pairs[:, 1]]
-
-
-def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
-    """Perceptual hashes of the crops, and of the mirror image. uint64 [7]"""
-    grey = image.convert("L").resize((VIEW, VIEW), Image.Resampling.LANCZOS)
-    boxes = (CROPS * VIEW).tolist()
-    views = [grey.resize((32, 32), Image.Resampling.LANCZOS, (x, y, x + width, y + height)) for x, y, width, height in boxes]
-    mirrored = grey.resize((32, 32), Image.Resampling.LANCZOS).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return _perceptual_hashes(np.stack([np.asarray(view) for view in [*views, mirrored]]))
-
-
-def is_photograph(image: Image.Image) -> bool:
-    """Whether few pixels are as bright as their neighbour; the background, the most frequent level, may do so: a cut-out.
-
-    In photographs a tenth of the pixels equal their neighbour, in shaded drawings a third, in icons nine of ten.
-    """
-    grey = np.asarray(image.convert("L"))
-    background = np.bincount(grey.ravel()).argmax()
-    pixels = np.concatenate([grey[1:].ravel(), grey[:, 1:].ravel()])
-    equal = np.concatenate([(grey[1:] == grey[:-1]).ravel(), (grey[:, 1:] == grey[:, :-1]).ravel()])
-    beside = equal[pixels != background]
-    return bool(len(beside) and (equal.mean() < PLAIN or beside.mean() < PLAIN_BESIDE))
-
-
-def perceptual_hash(image: Image.Image) -> int:
-    """64-bit pHash: the signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32 grey picture.
-
-    Zauner 2010; bit for bit what the package ImageHash computes (its DCT is the unnormalised DCT-II).
-    """
-    grey = image.convert("L").resize((32, 32), Image.Resampling.LANCZOS)
-    return int(_perceptual_hashes(np.asarray(grey)[None])[0])
-
-
-def _perceptual_hashes(grey: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """Of grey pictures. [n, 32, 32] -> [n]"""
-    waves = _cosines(32)[:8]
-    low = (waves @ grey.astype(np.float64) @ waves.T).reshape(len(grey), 64)
-    return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1).view(">u8")[:, 0].astype(np.uint64)
-
-
-def difference_hash(image: Image.Image) -> int:
-    """64-bit dHash: whether each of 8 x 8 grey cells is brighter than its left neighbour. As in ImageHash."""
-    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
-    return _packed(grey[:, 1:] > grey[:, :-1])
-
-
-def small_picture(image: Image.Image) -> NDArray[np.uint8]:
-    """What pairs are compared on. uint8 [32, 32, 3]."""
-    return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
-
-
-def small_spread(image: Image.Image) -> NDArray[np.uint8]:
-    """Standard deviation of the luma in what each pixel of the small picture shows. uint8 [32, 32]"""
-    grey = np.asarray(image.convert("L"), np.float32)
-    mean, square = (np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BOX)) for one in (grey, grey**2))
-    return np.sqrt((square - mean**2).clip(0)).round().astype(np.uint8)
-
-
-@cache
-def _cosines(count: int) -> NDArray[np.float64]:
-    """Rows are the waves of the unnormalised DCT-II: 2 cos(pi k (2 n + 1) / 2 N)."""
-    place = np.arange(count)
-    return np.asarray(2 * np.cos(np.pi * place[:, None] * (2 * place[None, :] + 1) / (2 * count)))
-
-
-def _packed(bits: NDArray[np.bool_]) -> int:
-    return int.from_bytes(np.packbits(bits).tobytes(), "big")

@@ -1,30 +1,18 @@
 """One look at one file: read once, decoded, judged by every filter, fingerprinted, cut to the square to train on."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from posixpath import splitext
 
-from PIL import Image
-
-from darkroom.curation.decoding import SUFFIXES, Picture, UnreadableImage, decoded
-from darkroom.curation.duplicates import (
-    Fingerprint,
-    difference_hash,
-    is_photograph,
-    perceptual_hash,
-    small_picture,
-    small_spread,
-    view_hashes,
-)
-from darkroom.curation.filters import ORIGINAL_SIZE, ImageFilter, Verdict, sharpness
+from darkroom.curation.decoding import SUFFIXES, UnreadableImage, decoded
+from darkroom.curation.filters import ORIGINAL_SIZE, ImageFilter, Verdict
+from darkroom.curation.fingerprints import VIEW_SIDE, Fingerprint, fingerprint
 from darkroom.curation.opening import MOST_BYTES, Opened, Reader
 from darkroom.curation.reading import Candidate
 from darkroom.images import Pixels, to_square
 
-VIEW_SIDE = 256  # longest side, in pixels, of the copy that hashes are taken from: decoding dominates, not they
-SPARE = 2  # a JPEG is decoded at a reduced size only where that is still this many times what is needed
+SPARE = 2  # a JPEG is decoded at a reduced size only where that is still this many times the square
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +85,7 @@ def look_at(opened: Opened, way: Way) -> Look:
     if opened.content is None:
         return unread("too_large", f"a file of more than {MOST_BYTES:,} bytes")
     try:
-        picture = decoded(opened.content, way.background, (SPARE * VIEW_SIDE, SPARE * way.size))
+        picture = decoded(opened.content, way.background, (VIEW_SIDE, SPARE * way.size))
     except UnreadableImage as error:
         return unread(error.reason, str(error))
     picture.image.info = {ORIGINAL_SIZE: (picture.width, picture.height)}
@@ -112,7 +100,7 @@ def look_at(opened: Opened, way: Way) -> Look:
         reason=reason,
         detail=verdicts[reason].detail if reason else "",
         square=to_square(picture.image, way.size),
-        fingerprint=_fingerprint(picture, opened),
+        fingerprint=fingerprint(picture.image, picture.width, picture.height, opened.content, opened.digest),
     )
 
 
@@ -120,30 +108,3 @@ def _misnamed(path: str, kind: str) -> str:
     suffix = splitext(path)[1].lower()
     right = not kind or not suffix or suffix in SUFFIXES[kind]
     return "" if right else f"a {kind} whose name ends in {suffix}"
-
-
-def _fingerprint(picture: Picture, opened: Opened) -> Fingerprint:
-    """The pixel digest is of the image as decoded here: of a large JPEG, at the reduced size that the settings call for.
-
-    Equal pixels have equal digests if they came from files of one kind; a large JPEG saved anew as PNG is told by its hashes.
-    """
-    image = picture.image
-    pixels = hashlib.sha256(f"{picture.width} {picture.height} ".encode() + image.tobytes()).hexdigest()
-    view = image
-    if max(image.size) > VIEW_SIDE:
-        view = image.copy()
-        view.thumbnail((VIEW_SIDE, VIEW_SIDE), Image.Resampling.HAMMING, reducing_gap=3.0)  # as sharp, and fast
-    return Fingerprint(
-        path="",
-        file_digest=opened.digest,
-        pixel_digest=pixels,
-        perceptual_hash=perceptual_hash(view),
-        difference_hash=difference_hash(view),
-        views=view_hashes(view),
-        small=small_picture(view),
-        spread=small_spread(view),
-        photograph=is_photograph(view),
-        resolution=picture.width * picture.height,
-        sharpness=sharpness(view),
-        bytes=len(opened.content or b""),
-    )

@@ -1,8 +1,8 @@
 """Quality filters: each gives a verdict on one image. To add one, write a class and name it on the last line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast
 from weakref import ref
 
 import numpy as np
@@ -18,6 +18,8 @@ TEXT_SIDE = 256  # the same, where lines of text are looked for
 BAR_RANGE = 12  # grey levels that may differ within a bar: compression
 MANY_STROKES = 12  # on one line, of 256 pixels
 MOST_INK = 0.4  # share of a page
+LEVELS = np.arange(256)  # of grey
+Made = TypeVar("Made")
 ORIGINAL_SIZE = "original size"  # in `Image.info`: width and height of a file that was decoded at a reduced size
 
 
@@ -80,7 +82,9 @@ class Contrast(Section):
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the standard deviation of grey levels."""
-        score = float(_grey(image).std())
+        counts = _counts(image)
+        mean = counts @ LEVELS / counts.sum()
+        score = float(np.sqrt(counts @ (LEVELS - mean) ** 2 / counts.sum()))
         return _verdict(self, score, f"grey levels vary by {score:.1f}, below {self.least}")
 
 
@@ -92,7 +96,7 @@ class Underexposed(Section):
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the 99th percentile of grey levels."""
-        score = float(np.percentile(_grey(image), 99))
+        score = _percentile(image, 99)
         return _verdict(self, score, f"dark: 99 of 100 pixels are below grey level {score:.0f}, and that below {self.least}")
 
 
@@ -104,7 +108,7 @@ class Overexposed(Section):
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: the 5th percentile of grey levels."""
-        score = float(np.percentile(_grey(image), 5))
+        score = _percentile(image, 5)
         return _verdict(self, score, f"bright: 19 of 20 pixels are above grey level {score:.0f}, and that above {self.most}")
 
 
@@ -116,7 +120,7 @@ class Information(Section):
 
     def judge(self, image: Image.Image) -> Verdict:
         """Score: bits a pixel."""
-        shares = np.bincount(_grey(image).astype(np.uint8).ravel(), minlength=256) / _grey(image).size
+        shares = _counts(image) / _counts(image).sum()
         score = float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum()) + 0.0
         return _verdict(self, score, f"{score:.2f} bits a pixel, below {self.least}")
 
@@ -205,7 +209,7 @@ def _verdict(one: Any, score: float, detail: str) -> Verdict:
     return Verdict(score, keeps(one, score), detail)
 
 
-def _bars(grey: NDArray[np.float64]) -> float:
+def _bars(grey: NDArray[np.uint8]) -> float:
     """The share of rows in bars of one colour, above and below."""
     plain = np.ptp(grey, axis=1) < BAR_RANGE
     if plain.all():
@@ -221,7 +225,7 @@ def _bars(grey: NDArray[np.float64]) -> float:
 
 def text_likeness(image: Image.Image) -> float:
     """0 to 1; see `TextLike`."""
-    grey = _grey(image, TEXT_SIDE)
+    grey = _grey(image, TEXT_SIDE).astype(np.float64)
     levels = np.sort(grey.ravel())
     count, total = np.arange(1, len(levels)), np.cumsum(levels)[:-1]
     between = (total * len(levels) - count * levels.sum()) ** 2 / (count * (len(levels) - count)) / len(levels) ** 2  # Otsu 1979
@@ -241,20 +245,41 @@ def _size(image: Image.Image) -> tuple[int, int]:
     return found
 
 
+def _counts(image: Image.Image) -> NDArray[np.int64]:
+    """How many pixels have each grey level, at the working side. [256]"""
+    return _once(image, "counts", lambda: np.bincount(_grey(image).ravel(), minlength=256))
+
+
+def _percentile(image: Image.Image, share: float) -> float:
+    """As `np.percentile` of the grey levels, from their counts."""
+    up_to = np.cumsum(_counts(image))
+    place = share / 100 * (up_to[-1] - 1)
+    below, above = np.searchsorted(up_to, [np.floor(place), np.ceil(place)], side="right")
+    return float(below + (above - below) * (place % 1))
+
+
 def sharpness(image: Image.Image) -> float:
     """Variance of the Laplacian of the grey image at the working side, in squared grey levels."""
-    grey = np.pad(_grey(image), 1, mode="edge")
+    return _once(image, "sharpness", lambda: _varying(np.pad(_grey(image).astype(np.int16), 1, mode="edge")))
+
+
+def _varying(grey: NDArray[np.int16]) -> float:
     around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
     return float((around - 4 * grey[1:-1, 1:-1]).var())
 
 
-def _grey(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.float64]:
-    """Grey levels; made once for all filters, and kept beside the image (whose copies inherit what lies there)."""
-    of, grey = image.info.get(f"grey at {side}", (None, None))
+def _grey(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.uint8]:
+    """Grey levels."""
+    return _once(image, f"grey at {side}", lambda: _shrunk(image.convert("L"), side))
+
+
+def _once(image: Image.Image, what: str, make: Callable[[], Made]) -> Made:
+    """Made once for all filters, and kept beside the image (whose copies inherit what lies there)."""
+    of, made = image.info.get(what, (None, None))
     if of is None or of() is not image:
-        grey = np.asarray(_shrunk(image.convert("L"), side), np.float64)
-        image.info[f"grey at {side}"] = ref(image), grey
-    return cast(NDArray[np.float64], grey)
+        made = make()
+        image.info[what] = ref(image), made
+    return cast(Made, made)
 
 
 def _shrunk(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.uint8]:

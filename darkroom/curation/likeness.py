@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.curation.aligning import laid_over, normalised, warped
+from darkroom.curation.fingerprints import SIDE
 from darkroom.curation.toning import with_tones_of
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
-SIDE = 32  # pixels of the small pictures
 PATCH_NOISE = 30.0**2  # variance, in squared grey levels, that says nothing: compression noise; at most that of the picture
 MEAN_WEIGHT = 4.0
 TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JPEG stores them at half resolution

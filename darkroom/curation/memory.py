@@ -24,8 +24,8 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
-from darkroom.curation.duplicates import Fingerprint
 from darkroom.curation.examining import Look
+from darkroom.curation.fingerprints import Fingerprint
 
 FLEETING = frozenset({"unreadable", "changing", "too_slow", "crashed"})  # reasons that lie outside the bytes of a file
 KEPT = 2  # memories: of the way to look used now, and of the one before

@@ -10,7 +10,7 @@ from PIL import Image, ImageCms
 
 from darkroom.curation import decoding
 from darkroom.curation.decoding import UnreadableImage, decode, decoded, kind_of
-from darkroom.curation.duplicates import difference_hash, perceptual_hash
+from darkroom.curation.fingerprints import difference_hash, perceptual_hash
 from tests.darkroom.curation.made_pictures import encoded, photograph
 
 

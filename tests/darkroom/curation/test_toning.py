@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from darkroom.curation.duplicates import small_picture, small_spread
+from darkroom.curation.fingerprints import small_picture, small_spread
 from darkroom.curation.toning import with_tones_of
 from tests.darkroom.curation.made_pictures import photograph
 

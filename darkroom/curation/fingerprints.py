@@ -1,0 +1,156 @@
+"""What is remembered of an image to find its copies: digests, 64-bit hashes of the whole and of crops, a small picture."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from darkroom.curation.filters import sharpness
+
+VIEW_SIDE = 256  # longest side, in pixels, of the copy that texture is measured on
+HASH_SIDE = 128  # the same, of what is made smaller still
+SIDE = 32  # pixels of the small picture that pairs are compared on
+CROPS = np.array(  # left, top, width, height as fractions: what copies may show of a picture, within the reach of a hash
+    [
+        (0.025, 0.025, 0.95, 0.95),
+        *((left, top, 0.9, 0.9) for left, top in ((0.05, 0.05), (0, 0), (0.1, 0), (0, 0.1), (0.1, 0.1))),
+    ],
+    np.float32,
+)
+MIRRORED = len(CROPS)  # the place of the mirrored picture's hash, after those of the crops
+VIEW = 64  # pixels a side of the grey picture that crops are cut from
+PLAIN, PLAIN_BESIDE = 0.35, 0.15  # shares of pixels that equal their neighbour, of all and beside the background's: see below
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What is remembered of an image to find its copies, and to choose the best of them."""
+
+    path: str
+    file_digest: str
+    pixel_digest: str
+    perceptual_hash: int
+    difference_hash: int
+    views: NDArray[np.uint64]  # [7] perceptual hashes of its crops, and of its mirror image
+    small: NDArray[np.uint8]  # [32, 32, 3]
+    spread: NDArray[np.uint8]  # [32, 32] deviation of the luma in what each pixel of `small` shows
+    photograph: bool  # rather than a drawing
+    resolution: int  # pixels
+    sharpness: float
+    bytes: int
+
+
+def fingerprint(image: Image.Image, width: int, height: int, content: bytes, digest: str) -> Fingerprint:
+    """Of a decoded image, whose file has this many pixels, these bytes, and their digest. Its path is to be named yet.
+
+    The pixel digest is of the image as it is here: of a large JPEG, at the reduced size that the settings call for.
+    Equal pixels have equal digests if they came from files of one kind; a large JPEG saved anew as PNG is told by its hashes.
+    """
+    view = _reduced(image, VIEW_SIDE)
+    grey, less = view.convert("L"), _reduced(view, HASH_SIDE)
+    less_grey = less.convert("L")
+    return Fingerprint(
+        path="",
+        file_digest=digest,
+        pixel_digest=hashlib.sha256(f"{width} {height} ".encode() + image.tobytes()).hexdigest(),
+        perceptual_hash=perceptual_hash(less_grey),
+        difference_hash=difference_hash(less_grey),
+        views=view_hashes(less_grey),
+        small=small_picture(less),
+        spread=small_spread(grey),
+        photograph=is_photograph(grey),
+        resolution=width * height,
+        sharpness=sharpness(image),
+        bytes=len(content),
+    )
+
+
+def _reduced(image: Image.Image, most: int) -> Image.Image:
+    """By a whole number, such that no side is longer than `most` pixels: means of squares, which is fast."""
+    return image.reduce(-(-max(image.size) // most)) if max(image.size) > most else image
+
+
+def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
+    """Perceptual hashes of the crops, and of the mirror image. uint64 [7]"""
+    grey = np.asarray(image.convert("L").resize((VIEW, VIEW), Image.Resampling.LANCZOS), np.float64)
+    rows, columns = _waves_of_views()
+    return _hashes(rows @ grey @ columns)
+
+
+@cache
+def _waves_of_views() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """What gives the lowest frequencies of each view, taken from a picture of `VIEW` pixels a side. [7, 8, VIEW], [7, VIEW, 8]"""
+    boxes = np.concatenate([CROPS, [(0, 0, 1, 1)]]) * VIEW
+    rows, columns = (np.stack([_waves(start, length) for start, length in boxes[:, axes]]) for axes in ([1, 3], [0, 2]))
+    columns[MIRRORED] = columns[MIRRORED, :, ::-1]
+    return rows, columns.transpose(0, 2, 1)
+
+
+def _waves(start: float, length: float) -> NDArray[np.float64]:
+    """The lowest waves over a span of `VIEW` pixels that is resampled, as Pillow does it, to 32. [8, VIEW]"""
+    impulses = Image.fromarray(np.eye(VIEW, dtype=np.float32))
+    resampled = impulses.resize((32, VIEW), Image.Resampling.LANCZOS, (start, 0, start + length, VIEW))
+    return _cosines(32)[:8] @ np.asarray(resampled, np.float64).T
+
+
+def is_photograph(image: Image.Image) -> bool:
+    """Whether few pixels are as bright as their neighbour; the background, the most frequent level, may do so: a cut-out.
+
+    In photographs a tenth of the pixels equal their neighbour, in shaded drawings a third, in icons nine of ten.
+    """
+    grey = np.asarray(image.convert("L"))
+    other = grey != np.argmax(np.bincount(grey.ravel(), minlength=256))
+    sides = (grey[1:] == grey[:-1], other[1:]), (grey[:, 1:] == grey[:, :-1], other[:, 1:])
+    pixels, equal = sum(same.size for same, _ in sides), sum(np.count_nonzero(same) for same, _ in sides)
+    besides = sum(np.count_nonzero(beside) for _, beside in sides)
+    equal_beside = sum(np.count_nonzero(same & beside) for same, beside in sides)
+    return bool(besides and (equal < PLAIN * pixels or equal_beside < PLAIN_BESIDE * besides))
+
+
+def perceptual_hash(image: Image.Image) -> int:
+    """64-bit pHash: the signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32 grey picture.
+
+    Zauner 2010; bit for bit what the package ImageHash computes (its DCT is the unnormalised DCT-II).
+    """
+    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64)
+    waves = _cosines(32)[:8]
+    return int(_hashes((waves @ grey @ waves.T)[None])[0])
+
+
+def _hashes(low: NDArray[np.float64]) -> NDArray[np.uint64]:
+    """Which of the lowest frequencies [n, 8, 8] lie above their median. [n]"""
+    low = low.reshape(len(low), 64)
+    median = np.sort(low, axis=1)[:, 31:33].mean(1, keepdims=True)
+    return np.packbits(low > median, axis=1).view(">u8")[:, 0].astype(np.uint64)
+
+
+def difference_hash(image: Image.Image) -> int:
+    """64-bit dHash: whether each of 8 x 8 grey cells is brighter than its left neighbour. As in ImageHash."""
+    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
+    return _packed(grey[:, 1:] > grey[:, :-1])
+
+
+def small_picture(image: Image.Image) -> NDArray[np.uint8]:
+    """What pairs are compared on. uint8 [32, 32, 3]."""
+    return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+
+
+def small_spread(image: Image.Image) -> NDArray[np.uint8]:
+    """Standard deviation of the luma in what each pixel of the small picture shows. uint8 [32, 32]"""
+    grey = np.asarray(image.convert("L"), np.float32)
+    mean, square = (np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BOX)) for one in (grey, grey**2))
+    return np.sqrt((square - mean**2).clip(0)).round().astype(np.uint8)
+
+
+@cache
+def _cosines(count: int) -> NDArray[np.float64]:
+    """Rows are the waves of the unnormalised DCT-II: 2 cos(pi k (2 n + 1) / 2 N)."""
+    place = np.arange(count)
+    return np.asarray(2 * np.cos(np.pi * place[:, None] * (2 * place[None, :] + 1) / (2 * count)))
+
+
+def _packed(bits: NDArray[np.bool_]) -> int:
+    return int.from_bytes(np.packbits(bits).tobytes(), "big")
