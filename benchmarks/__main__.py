@@ -9,11 +9,13 @@ from benchmarks.turns import TURNS
 
 ROOMS = ("curation", "duplicates", "incremental", "training", "sampling", "evaluation", "serving", "orchestration")
 
+WITH_OPTIONS = ("curation", "duplicates")
+
 
 def main(rooms: list[str]) -> int:
     """Print the figures of these rooms; of all where none is named. Returns the exit code."""
-    if rooms[:1] == ["duplicates"] and len(rooms) > 1:  # the one with options of its own
-        import_module("benchmarks.duplicates").run(rooms[1:])
+    if rooms[:1] and rooms[0] in WITH_OPTIONS and rooms[1:2] and rooms[1].startswith("-"):
+        import_module(f"benchmarks.{rooms[0]}").run(rooms[1:])
         return 0
     unknown = sorted(set(rooms) - set(ROOMS))
     if unknown:

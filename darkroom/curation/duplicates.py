@@ -111,9 +111,14 @@ def _verified(prints: Sequence[Fingerprint], settings: DuplicateSettings) -> Ite
     cells, photographs = _cells(prints, None), np.array([one.photograph for one in prints])
     looked = np.empty(0, np.int64)
     for view, pairs in _proposed(prints, settings):
-        seen = cells if view is None else _cells(prints, view)
+        if not len(pairs):
+            continue
         either = photographs[pairs[:, 0]] | photographs[pairs[:, 1]]
-        near = _agreement(seen, cells, pairs) >= np.where(either, COARSE_LEAST[1], COARSE_LEAST[0])
+        asked, places = np.unique(pairs[:, 0], return_inverse=True)
+        seen = cells[asked] if view is None else _cells([prints[row] for row in asked], view)
+        near = _agreement(seen, cells, np.stack([places, pairs[:, 1]], axis=1)) >= np.where(
+            either, COARSE_LEAST[1], COARSE_LEAST[0]
+        )
         if view is None:
             looked = _codes(pairs[near], len(prints))
         elif view != MIRRORED:  # a crop is found from the whole too, where that is near; of photographs none is left out

@@ -17,7 +17,7 @@ Numbers = NDArray[np.int64]
 
 PARTS, BITS = 4, 16
 AT_ONCE = 2**19  # comparisons
-FEW = 2**22  # comparisons of all with all that cost less than to look cleverly
+FEW = 2**25  # comparisons of all with all that cost less than to look cleverly
 MOST_ALIKE = 256  # of hashes that are all equal, only the first so many meet the others
 
 
@@ -71,8 +71,7 @@ def _members(pairs: Numbers, left: _Groups, right: _Groups, lefts: Numbers) -> N
 def _near(hashes: Hashes, others: Hashes | None, distance: int) -> Numbers:
     """Pairs of a hash and one of the others (of two hashes, once, where there are no others). Each side differs in itself."""
     if len(hashes) * len(hashes if others is None else others) <= FEW:
-        near = np.bitwise_count(hashes[:, None] ^ (hashes if others is None else others)) <= distance
-        return np.argwhere(near if others is not None else np.triu(near, 1))
+        return _near_of_few(hashes, others, distance)
     radii = [(distance + 1 + part) // PARTS - 1 for part in range(PARTS)]  # if every part differs by more, so does the whole
     found = [np.empty((0, 2), np.int64)]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -82,6 +81,17 @@ def _near(hashes: Hashes, others: Hashes | None, distance: int) -> Numbers:
             masks = [sum(1 << bit for bit in bits) for few in range(radii[part] + 1) for bits in combinations(range(BITS), few)]
             for pairs in pool.map(search.near, masks):
                 found.append(np.stack([search.left.order[pairs[:, 0]], search.right.order[pairs[:, 1]]], axis=1))
+    return np.concatenate(found)
+
+
+def _near_of_few(hashes: Hashes, others: Hashes | None, distance: int) -> Numbers:
+    """The same, all compared with all."""
+    right, found = hashes if others is None else others, [np.empty((0, 2), np.int64)]
+    rows = max(1, AT_ONCE // max(1, len(right)))
+    for start in range(0, len(hashes), rows):
+        near = np.argwhere(np.bitwise_count(hashes[start : start + rows, None] ^ right) <= distance)
+        near[:, 0] += start
+        found.append(near if others is not None else near[near[:, 0] < near[:, 1]])
     return np.concatenate(found)
 
 
@@ -126,7 +136,8 @@ class _Search:
         begins = chosen + 1 if self.same and not mask else self.right.starts[others[chosen]]
         counts = self.right.ends[others[chosen]] - begins
         compared = np.cumsum(counts)
-        steps = np.arange(int(counts.max(initial=0)) + AT_ONCE, dtype=np.int32)
+        at_once = min(int(counts.max(initial=0)) + AT_ONCE, int(counts.sum()))
+        steps = np.arange(at_once, dtype=np.int32)
         found, start = [np.empty((0, 2), np.int64)], 0
         while start < len(counts):  # in runs of about AT_ONCE comparisons
             before = int(compared[start - 1]) if start else 0
