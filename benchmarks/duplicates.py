@@ -18,9 +18,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageEnhance
 
 from benchmarks.turns import SETTINGS
-from darkroom.curation.duplicates import DuplicateSettings, find_duplicates
+from darkroom.curation.duplicates import find_duplicates
 from darkroom.curation.examining import examine
 from darkroom.curation.fingerprints import Fingerprint
+from darkroom.curation.pairs import DuplicateSettings
 from darkroom.curation.reading import list_images
 from darkroom.sample_data import make_sample_data
 

@@ -16,21 +16,24 @@ from darkroom.curation.curate import CurateSection, curate
 from darkroom.images import ImageSet, write_split
 
 FILES, CHANGED = 2000, 2  # 0.1 %
-SIMULATED = 100_000
+SIMULATED = 1_000_000
 SIDE = 64
 
 
 def run() -> None:
     """Print every figure of this room."""
     with tempfile.TemporaryDirectory() as scratch:
-        second_run(Path(scratch))
-    large_source()
+        image_seconds = second_run(Path(scratch))
+    large_source(image_seconds)
     with tempfile.TemporaryDirectory() as scratch:
         pushed(Path(scratch))
 
 
-def second_run(scratch: Path) -> None:
-    """The same source again, unchanged and with 0.1 % changed: whole runs, duplicates, shards and report included."""
+def second_run(scratch: Path) -> float:
+    """The same source again, unchanged and with 0.1 % changed: whole runs, duplicates, shards and report included.
+
+    Returns seconds an image of the first run.
+    """
     source = scratch / "images"
     source.mkdir()
     for number in range(FILES):
@@ -53,6 +56,7 @@ def second_run(scratch: Path) -> None:
         f"second run: {unchanged / first:.1%} of the first run's {first:.0f} s where nothing changed, "
         f"{changed / first:.1%} with {CHANGED} files changed (n = {FILES}, 640 x 480 px JPEG)"
     )
+    return first / FILES
 
 
 def photograph(seed: int) -> Image.Image:
@@ -70,13 +74,15 @@ def aged(folder: Path) -> None:
 
 
 SIMULATION = f"""
-import resource, sys, tempfile, time
+import sys, tempfile, threading, time
 from pathlib import Path
 import numpy as np
 from darkroom.curation import gathering, ledger
-from darkroom.curation.duplicates import Fingerprint
+from darkroom.curation.duplicates import find_duplicates
 from darkroom.curation.examining import Look, Way
+from darkroom.curation.fingerprints import Fingerprint
 from darkroom.curation.memory import opened
+from darkroom.curation.pairs import DuplicateSettings, compared
 from darkroom.curation.reading import Candidate
 from darkroom.curation.splitting import SplitSettings
 from darkroom.curation.workers import Answer
@@ -84,47 +90,72 @@ from darkroom.events import followed
 
 def played(errand, candidates, chosen, workers):
     for index in chosen:
-        digest = f"{{index:064x}}"
-        small, square = np.full((32, 32, 3), index % 256, np.uint8), np.zeros(({SIDE}, {SIDE}, 3), np.uint8)
-        hashes = np.full(7, index, np.uint64)
-        fingerprint = Fingerprint("", digest, digest, index * 7919, index * 104729, hashes, small, True, 10**6, 300.0, 10**5)
+        content = int(candidates[index].stamp.split()[-1])
+        digest, chance = f"{{content:064x}}", np.random.default_rng(content)
+        hashes = chance.integers(0, 2**64, 9, np.uint64)
+        fingerprint = Fingerprint(
+            path="", file_digest=digest, pixel_digest=digest, perceptual_hash=int(hashes[0]), difference_hash=int(hashes[1]),
+            views=hashes[2:], small=chance.integers(0, 256, (32, 32, 3), np.uint8), spread=np.zeros((32, 32), np.uint8),
+            photograph=True, resolution=10**6, sharpness=300.0, bytes=10**5,
+        )
+        square = np.zeros(({SIDE}, {SIDE}, 3), np.uint8)
         scores = {{"sharpness": 300.0, "contrast": 40.0}}
         look = Look(1000, 1000, "JPEG", "", scores, "", "", square, fingerprint)
         yield index, Answer(digest, candidates[index].stamp, look)
 
+def listed(count, turn):
+    for number in range(count):
+        content = number + (count if turn and number % 1000 == 0 else 0)
+        path = f"folder-{{number // 1000:04d}}/image-{{number:07d}}.jpg"
+        yield Candidate(path, "cat", None, f"1000 1 1 {{content}}", (path,))
+
+def watch():
+    global peak
+    while True:
+        with open("/proc/self/status") as status:  # pages of mapped files are the system's to take back
+            peak = max(peak, next(int(line.split()[1]) for line in status if line.startswith("RssAnon")))
+        time.sleep(0.05)
+
 gathering.examined = played
-count = int(sys.argv[1])
-names = [f"folder-{{number // 1000:04d}}/image-{{number:07d}}.jpg" for number in range(count)]
-candidates = tuple(Candidate(name, "cat", None, f"1000 1 1 {{number}}", (name,)) for number, name in enumerate(names))
-start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+count, peak, settings = int(sys.argv[1]), 0, DuplicateSettings(
+    hash_distance=10, least_correlation=0.85, mirrored=False, same_content=None
+)
+threading.Thread(target=watch, daemon=True).start()
 with tempfile.TemporaryDirectory() as scratch:
     for turn in range(2):
-        examined = squares = entries = None
+        examined = squares = prints = known = entries = None
+        candidates = tuple(listed(count, turn))
         with opened(Path(scratch), "key", {SIDE}) as memory:
             began = time.perf_counter()
             steps = gathering.gather(Path(scratch), candidates, Way((), {SIDE}, (0, 0, 0)), memory)
             examined, squares = followed(steps)
-            seconds = time.perf_counter() - began
             del steps
-            entries = ledger.entries_of(examined, [], SplitSettings(validation=0.05, test=0.05))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(seconds, peak / 1024, start / 1024, len(entries))
+            gathered = time.perf_counter()
+            prints = [one.fingerprint for one in examined]
+            known = compared(prints, settings, memory.compared("settings"))
+            memory.remember(known, "settings")
+            copies = find_duplicates(prints, settings, known=known)
+            done = time.perf_counter()
+            entries = ledger.entries_of(examined, copies, SplitSettings(validation=0.05, test=0.05))
+            ledger.write_manifest(Path(scratch) / "manifest.parquet", entries, ["sharpness", "contrast"])
+        print(gathered - began, done - gathered, time.perf_counter() - done, peak / 1024, len(entries), flush=True)
 """
 
 
-def large_source() -> None:
-    """A source of many files whose looks are played, not taken: what remembering them costs in time and memory."""
-    peaks = {}
-    for count in (SIMULATED // 10, SIMULATED):
-        words = [sys.executable, "-c", SIMULATION, str(count)]
-        done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=900)
-        seconds, peaks[count], start, entries = map(float, done.stdout.split())
-        assert entries == count
-    per_file = (peaks[SIMULATED] - peaks[SIMULATED // 10]) / (0.9 * SIMULATED) * 1024
+def large_source(image_seconds: float) -> None:
+    """A source of many files whose looks are played, not taken: what remembering them costs in time and memory.
+
+    `image_seconds`: what a run takes for each image that it has not seen.
+    """
+    words = [sys.executable, "-c", SIMULATION, str(SIMULATED)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=3600)
+    (first, again) = ([float(word) for word in line.split()] for line in done.stdout.splitlines())
+    assert first[4] == again[4] == SIMULATED
+    share = sum(again[:3]) / (SIMULATED * image_seconds)
     print(
-        f"remembered: {SIMULATED:,} files taken from memory in {seconds:.1f} s; peak {peaks[SIMULATED]:.0f} MiB, "
-        f"{per_file:.2f} KiB a file, so about {(start + per_file * 1e6 / 1024) / 1024:.2f} GiB for a million "
-        "(listing, looks and manifest rows; without the comparison for duplicates)"
+        f"simulated: {SIMULATED:,} files, 0.1 % of them new: remembered in {again[0]:.0f} s, compared in {again[1]:.0f} s (the "
+        f"first time in {first[1]:.0f} s), manifest in {again[2]:.0f} s; {share:.1%} of the {SIMULATED * image_seconds:,.0f} s that "
+        f"a first run would take; peak memory {max(first[3], again[3]) / 1024:.2f} GiB (listing and shards not counted)"
     )
 
 

@@ -17,13 +17,14 @@ from darkroom.curation.archives import is_archive
 from darkroom.curation.card import card
 from darkroom.curation.choices import Choice, Word
 from darkroom.curation.decoding import IMAGE_SUFFIXES
-from darkroom.curation.duplicates import Duplicate, DuplicateSettings, find_duplicates, find_same_content
+from darkroom.curation.duplicates import Duplicate, find_duplicates, find_same_content
 from darkroom.curation.embedding import Described, EmbeddingSettings, described, outlier_scores, same_content
 from darkroom.curation.examining import Examined, Way
 from darkroom.curation.filters import Filter, Outlier, keeps, with_values
 from darkroom.curation.gathering import gather
-from darkroom.curation.memory import first_come, key_of, opened, remember_order
+from darkroom.curation.memory import Memory, first_come, key_of, opened, remember_order
 from darkroom.curation.page import page
+from darkroom.curation.pairs import DuplicateSettings, compared
 from darkroom.curation.parquet import is_table
 from darkroom.curation.reading import Listing, list_images
 from darkroom.curation.splitting import SplitSettings
@@ -35,7 +36,6 @@ from darkroom.sections import Section
 
 MEMORY = Path(".darkroom/curation")  # in a workspace: what earlier runs saw
 LEAST_KEPT = 16  # images; fewer cannot be split and learned from
-FIRST_PLACE = 2**62  # pixels: more than any image has
 Colour = tuple[Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)], Annotated[int, Field(ge=0, le=255)]]
 
 
@@ -100,7 +100,7 @@ def curate(
                 examined = yield from _after_percentages(examined, section.filters, filters)
                 examined = yield from _after_choices(examined, choices)
                 yield Noted(f"comparing {sum(not one.reason for one in examined):,} images for duplicates")
-                duplicates = _duplicates(examined, section.duplicates, choices, content)
+                duplicates = _duplicates(examined, section.duplicates, choices, content, known)
                 yield from (ImageRejected(one.path, one.reason, one.detail) for one in duplicates)
                 entries = ledger.entries_of(examined, duplicates, section.split)
                 _refuse_too_few(source, entries)
@@ -225,6 +225,7 @@ def _duplicates(
     settings: DuplicateSettings,
     choices: Sequence[Choice],
     content: Described | None,
+    memory: Memory,
 ) -> list[Duplicate]:
     """Among the images that passed every filter; those a person keeps come first and are not rejected."""
     word = Word(choices)
@@ -235,17 +236,18 @@ def _duplicates(
         rows[one.candidate.path] = row
         if word.on(one.candidate.path, one.digest):
             kept.add(one.candidate.path)
-            prints.append(replace(one.fingerprint, resolution=FIRST_PLACE))
-        else:
-            prints.append(one.fingerprint)
-    copies = [one for one in find_duplicates(prints, settings) if one.path not in kept]
+        prints.append(one.fingerprint)
+    key = settings.model_dump_json(exclude={"same_content"})
+    known = compared(prints, settings, memory.compared(key))
+    memory.remember(known, key)
+    copies = [one for one in find_duplicates(prints, settings, kept, known) if one.path not in kept]
     if content is None or settings.same_content is None:
         return copies
     gone = {one.path for one in copies}
     stay = [one for one in prints if one.path not in gone]
     features = Described(content.records, content.place[[rows[one.path] for one in stay]])
     alike = same_content(features, settings.same_content)
-    more = {one.path: one for one in find_same_content(stay, alike) if one.path not in kept}
+    more = {one.path: one for one in find_same_content(stay, alike, kept) if one.path not in kept}
     copies = [_passed_on(one, more.get(one.of)) for one in copies]
     return sorted([*copies, *more.values()], key=lambda one: one.path)
 

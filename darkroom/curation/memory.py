@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import PIL
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from darkroom.curation.examining import Look
 from darkroom.curation.fingerprints import Fingerprint
+from darkroom.curation.pairs import Compared, Pair
 
 FLEETING = frozenset({"unreadable", "changing", "too_slow", "crashed"})  # reasons that lie outside the bytes of a file
 KEPT = 2  # memories: of the way to look used now, and of the one before
@@ -59,6 +61,7 @@ class Memory:
     def __init__(self, folder: Path, size: int) -> None:
         self.database = folder / "looks.db"
         self.record = np.dtype([*_arrays_of_fingerprint(), ("square", np.uint8, (size, size, 3))])
+        self._compared = folder / "compared.npz"
         self._rows = sqlite3.connect(self.database, isolation_level=None)
         self._rows.execute("PRAGMA journal_mode = WAL")
         self._rows.execute("PRAGMA synchronous = NORMAL")
@@ -130,6 +133,34 @@ class Memory:
         query = "SELECT record, facts FROM looks WHERE digest = ?"
         record, facts = self._rows.execute(query, (bytes.fromhex(digest),)).fetchone()
         return record, _as_look(facts, pictures, record)
+
+    def compared(self, settings: str) -> Compared | None:
+        """What was compared by these settings, if that is remembered."""
+        try:
+            with self._compared.open("rb") as file, np.load(file) as held:
+                if str(held["settings"]) != settings:
+                    return None
+                sides = held["whole"].astype(str).tolist(), held["part"].astype(str).tolist()
+                pairs = zip(*sides, held["score"].tolist(), held["how"].tolist(), strict=True)
+                return Compared(held["digests"], tuple(Pair(*one) for one in pairs))
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):  # there is none, or it is damaged: all is compared
+            return None
+
+    def remember(self, found: Compared, settings: str) -> None:
+        """Remember what was compared, in place of what was before. Raises OSError where there is no room."""
+        whole, part, score, how = zip(*found.pairs, strict=True) if found.pairs else ((), (), (), ())
+        fresh = self._compared.with_suffix(".partial")
+        with fresh.open("wb") as file:
+            np.savez(
+                file,
+                settings=settings,
+                digests=found.digests,
+                whole=np.array(whole, np.bytes_),
+                part=np.array(part, np.bytes_),
+                score=np.array(score, np.float64),
+                how=np.array(how, np.str_),
+            )
+        fresh.replace(self._compared)
 
 
 def _arrays_of_fingerprint() -> list[tuple[str, Any, tuple[int, ...]]]:

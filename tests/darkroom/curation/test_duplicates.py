@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
-from darkroom.curation.duplicates import DuplicateSettings, find_duplicates
+from darkroom.curation.duplicates import find_duplicates
 from darkroom.curation.fingerprints import (
     Fingerprint,
     difference_hash,
@@ -19,6 +19,7 @@ from darkroom.curation.fingerprints import (
     small_picture,
 )
 from darkroom.curation.likeness import Floats, Pixels, Small, agreements
+from darkroom.curation.pairs import DuplicateSettings
 from tests.darkroom.curation.made_pictures import encoded, picture
 from tests.darkroom.curation.made_pictures import photograph as grainy
 
