@@ -74,13 +74,13 @@ def aged(folder: Path) -> None:
 
 
 SIMULATION = f"""
-import sys, tempfile, threading, time
+import sys, threading, time
 from pathlib import Path
 import numpy as np
 from darkroom.curation import gathering, ledger
 from darkroom.curation.duplicates import find_duplicates
 from darkroom.curation.examining import Look, Way
-from darkroom.curation.fingerprints import Fingerprint
+from darkroom.curation.fingerprints import Arrays, Fingerprint
 from darkroom.curation.memory import opened
 from darkroom.curation.pairs import DuplicateSettings, compared
 from darkroom.curation.reading import Candidate
@@ -95,8 +95,9 @@ def played(errand, candidates, chosen, workers):
         hashes = chance.integers(0, 2**64, 9, np.uint64)
         fingerprint = Fingerprint(
             path="", file_digest=digest, pixel_digest=digest, perceptual_hash=int(hashes[0]), difference_hash=int(hashes[1]),
-            views=hashes[2:], small=chance.integers(0, 256, (32, 32, 3), np.uint8), spread=np.zeros((32, 32), np.uint8),
-            photograph=True, resolution=10**6, sharpness=300.0, bytes=10**5,
+            photograph=True, resolution=10**6, sharpness=300.0, bytes=10**5, row=0, arrays=Arrays(
+                hashes[None, 2:], chance.integers(0, 256, (1, 32, 32, 3), np.uint8), np.zeros((1, 32, 32), np.uint8)
+            ),
         )
         square = np.zeros(({SIDE}, {SIDE}, 3), np.uint8)
         scores = {{"sharpness": 300.0, "contrast": 40.0}}
@@ -117,28 +118,24 @@ def watch():
         time.sleep(0.05)
 
 gathering.examined = played
-count, peak, settings = int(sys.argv[1]), 0, DuplicateSettings(
-    hash_distance=10, least_correlation=0.85, mirrored=False, same_content=None
-)
+folder, count, turn, peak = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), 0
+settings = DuplicateSettings(hash_distance=10, least_correlation=0.85, mirrored=False, same_content=None)
 threading.Thread(target=watch, daemon=True).start()
-with tempfile.TemporaryDirectory() as scratch:
-    for turn in range(2):
-        examined = squares = prints = known = entries = None
-        candidates = tuple(listed(count, turn))
-        with opened(Path(scratch), "key", {SIDE}) as memory:
-            began = time.perf_counter()
-            steps = gathering.gather(Path(scratch), candidates, Way((), {SIDE}, (0, 0, 0)), memory)
-            examined, squares = followed(steps)
-            del steps
-            gathered = time.perf_counter()
-            prints = [one.fingerprint for one in examined]
-            known = compared(prints, settings, memory.compared("settings"))
-            memory.remember(known, "settings")
-            copies = find_duplicates(prints, settings, known=known)
-            done = time.perf_counter()
-            entries = ledger.entries_of(examined, copies, SplitSettings(validation=0.05, test=0.05))
-            ledger.write_manifest(Path(scratch) / "manifest.parquet", entries, ["sharpness", "contrast"])
-        print(gathered - began, done - gathered, time.perf_counter() - done, peak / 1024, len(entries), flush=True)
+candidates = tuple(listed(count, turn))
+with opened(folder, "key", {SIDE}) as memory:
+    began = time.perf_counter()
+    steps = gathering.gather(folder, candidates, Way((), {SIDE}, (0, 0, 0)), memory)
+    examined, squares = followed(steps)
+    del steps, candidates
+    gathered = time.perf_counter()
+    prints = [one.fingerprint for one in examined]
+    known = compared(prints, settings, memory.compared("settings"))
+    memory.remember(known, "settings")
+    copies = find_duplicates(prints, settings, known=known)
+    done = time.perf_counter()
+    entries = ledger.entries_of(examined, copies, SplitSettings(validation=0.05, test=0.05))
+    ledger.write_manifest(folder / "manifest.parquet", entries, ["sharpness", "contrast"])
+print(gathered - began, done - gathered, time.perf_counter() - done, peak / 1024, len(entries))
 """
 
 
@@ -147,16 +144,21 @@ def large_source(image_seconds: float) -> None:
 
     `image_seconds`: what a run takes for each image that it has not seen.
     """
-    words = [sys.executable, "-c", SIMULATION, str(SIMULATED)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=3600)
-    (first, again) = ([float(word) for word in line.split()] for line in done.stdout.splitlines())
+    with tempfile.TemporaryDirectory() as scratch:
+        first, again = (_simulated(scratch, turn) for turn in range(2))
     assert first[4] == again[4] == SIMULATED
-    share = sum(again[:3]) / (SIMULATED * image_seconds)
+    whole = SIMULATED * image_seconds
     print(
-        f"simulated: {SIMULATED:,} files, 0.1 % of them new: remembered in {again[0]:.0f} s, compared in {again[1]:.0f} s (the "
-        f"first time in {first[1]:.0f} s), manifest in {again[2]:.0f} s; {share:.1%} of the {SIMULATED * image_seconds:,.0f} s that "
-        f"a first run would take; peak memory {max(first[3], again[3]) / 1024:.2f} GiB (listing and shards not counted)"
+        f"simulated: {SIMULATED:,} files, then 0.1 % of them new: remembered in {again[0]:.0f} s, compared in {again[1]:.0f} s "
+        f"({first[1]:.0f} s the first time), manifest in {again[2]:.0f} s: {sum(again[:3]) / whole:.1%} of the {whole:,.0f} s of "
+        f"a first run; peak memory {first[3] / 1024:.2f} and {again[3] / 1024:.2f} GiB (without listing and shards)"
     )
+
+
+def _simulated(folder: str, turn: int) -> list[float]:
+    words = [sys.executable, "-c", SIMULATION, folder, str(SIMULATED), str(turn)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=3600)
+    return [float(word) for word in done.stdout.split()]
 
 
 def pushed(scratch: Path) -> None:

@@ -95,6 +95,7 @@ def curate(
             with opened(memory or unkept, key, section.image_size) as known:
                 top = source if source.is_dir() else source.parent
                 examined, squares = yield from gather(top, listing.candidates, way, known, looks=looks)
+                listing = replace(listing, candidates=())  # of a million, a third of the memory
                 examined, content = yield from _with_content(section, examined, squares, known.database.parent)
                 filters = with_values(section.filters, _scores(examined))
                 examined = yield from _after_percentages(examined, section.filters, filters)
@@ -173,7 +174,7 @@ def _after_percentages(
             kind, limits = failed[0].kind, failed[0].model_dump(exclude={"kind"})
             said = ", ".join(f"`{name}: {share}` of all images" for name, share in limits.items())
             one = replace(one, reason=kind, detail=f"{one.scores[kind]:.4g} does not pass {said}")
-            yield ImageRejected(one.candidate.path, one.reason, one.detail)
+            yield ImageRejected(one.path, one.reason, one.detail)
         found.append(one)
     return found
 
@@ -182,12 +183,12 @@ def _after_choices(examined: Sequence[Examined], choices: Sequence[Choice]) -> G
     """What a person dropped is rejected, what a person keeps goes past the filters (if it could be decoded)."""
     word, used, found = Word(choices), set[Choice](), []
     for one in examined:
-        choice = word.on(one.candidate.path, one.digest)
+        choice = word.on(one.path, one.digest)
         if choice is not None:
             used.add(choice)
             if choice.choice == "drop":
                 one = replace(one, reason="dropped", detail=choice.reason or "on the keep/drop list")
-                yield ImageRejected(one.candidate.path, one.reason, one.detail)
+                yield ImageRejected(one.path, one.reason, one.detail)
             elif one.fingerprint is not None:
                 one = replace(one, reason="", detail="")
         found.append(one)
@@ -213,7 +214,7 @@ def _with_content(
             if not one.reason and not keeps(outlier, score):
                 detail = f"unlike all others: {score:.3f} is above {outlier.most}"
                 one = replace(one, reason=outlier.kind, detail=detail)
-                yield ImageRejected(one.candidate.path, one.reason, one.detail)
+                yield ImageRejected(one.path, one.reason, one.detail)
             found[index] = one
     place = np.full(len(examined), -1, np.int64)
     place[rows] = features.place
@@ -233,9 +234,9 @@ def _duplicates(
     for row, one in enumerate(examined):
         if one.fingerprint is None or one.reason:
             continue
-        rows[one.candidate.path] = row
-        if word.on(one.candidate.path, one.digest):
-            kept.add(one.candidate.path)
+        rows[one.path] = row
+        if word.on(one.path, one.digest):
+            kept.add(one.path)
         prints.append(one.fingerprint)
     key = settings.model_dump_json(exclude={"same_content"})
     known = compared(prints, settings, memory.compared(key))

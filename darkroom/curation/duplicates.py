@@ -55,7 +55,8 @@ def _rank(one: Fingerprint, first: Collection[str]) -> tuple[bool, int, int, int
 
 def _near_duplicates(best_first: Sequence[Fingerprint], known: Compared) -> list[Duplicate]:
     """From best to worst, an image stays unless it is verified against one that stays: no chains."""
-    place = {one.pixel_digest: number for number, one in enumerate(best_first)}
+    named = {digest for pair in known.pairs for digest in (pair.whole, pair.part)}
+    place = {one.pixel_digest: number for number, one in enumerate(best_first) if one.pixel_digest in named}
     better: defaultdict[int, list[tuple[float, int, str]]] = defaultdict(list)
     for pair in known.pairs:
         ahead, behind = sorted((place[pair.whole], place[pair.part]))

@@ -1,7 +1,7 @@
 """One look at one file: read once, decoded, judged by every filter, fingerprinted, cut to the square to train on."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from posixpath import splitext
 
@@ -35,7 +35,9 @@ class Look:
 class Examined:
     """A candidate and what was found; as in `Look`. `digest` is "" where the bytes could not be read."""
 
-    candidate: Candidate
+    path: str
+    label: str
+    caption: str | None
     digest: str
     width: int
     height: int
@@ -70,9 +72,22 @@ def examine(
 
 def as_examined(candidate: Candidate, digest: str, look: Look) -> Examined:
     """A look at the bytes of a candidate, with its name."""
-    named = look.fingerprint and replace(look.fingerprint, path=candidate.path, file_digest=digest)
+    named = look.fingerprint and look.fingerprint.named(candidate.path, digest)
     note = "; ".join(filter(None, [_misnamed(candidate.path, look.format), look.note]))
-    return Examined(candidate, digest, look.width, look.height, note, look.scores, look.reason, look.detail, look.square, named)
+    return Examined(
+        path=candidate.path,
+        label=candidate.label,
+        caption=candidate.caption,
+        digest=digest,
+        width=look.width,
+        height=look.height,
+        note=note,
+        scores=look.scores,
+        reason=look.reason,
+        detail=look.detail,
+        square=look.square,
+        fingerprint=named,
+    )
 
 
 def unread(reason: str, detail: str) -> Look:

@@ -37,16 +37,16 @@ def gather(
     fleeting = yield from _remembered(answers, candidates, len(unknown), memory, digests)
     memory.keep()
 
-    pictures, found = memory.pictures(), []
+    (arrays, pixels), found = memory.pictures(), []
     records = np.full(len(candidates), -1, np.int64)
     for index, candidate in enumerate(candidates):
         look = fleeting.get(index)
         if look is None:
-            records[index], look = memory.look(digests[index], pictures)
+            records[index], look = memory.look(digests[index], arrays)
         found.append(as_examined(candidate, digests[index], look))
         if look.reason:
             yield ImageRejected(candidate.path, look.reason, look.detail)
-    return found, Rows([pictures["square"]], np.zeros(len(candidates), np.int32), records, way.size)
+    return found, Rows([pixels], np.zeros(len(candidates), np.int32), records, way.size)
 
 
 def _remembered(

@@ -4,7 +4,7 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,33 +44,34 @@ class Entry:
 def entries_of(examined: Sequence[Examined], duplicates: Sequence[Duplicate], settings: SplitSettings) -> tuple[Entry, ...]:
     """One entry for each file, in the order given; rows of a split count up in that order."""
     copies = {duplicate.path: duplicate for duplicate in duplicates}
-    entries = [_entry(one, copies.get(one.candidate.path)) for one in examined]
-    kept = [index for index, entry in enumerate(entries) if entry.kept]
-    rows: Counter[str] = Counter()
-    for index, split in zip(kept, _splits([entries[index] for index in kept], settings), strict=True):
-        entries[index] = replace(entries[index], split=split, row=rows[split])
-        rows[split] += 1
+    kept = [one for one in examined if not one.reason and one.path not in copies]
+    splits = iter(split_all([one.digest for one in kept], [one.label for one in kept], settings))
+    rows, entries = Counter[str](), list[Entry]()
+    for one in examined:
+        copy = copies.get(one.path)
+        if one.reason or copy:
+            entries.append(_entry(one, copy, "", -1))
+        else:
+            split = next(splits)
+            entries.append(_entry(one, None, split, rows[split]))
+            rows[split] += 1
     return tuple(entries)
 
 
-def _splits(kept: Sequence[Entry], settings: SplitSettings) -> list[str]:
-    return split_all([entry.digest for entry in kept], [entry.label for entry in kept], settings)
-
-
-def _entry(one: Examined, copy: Duplicate | None) -> Entry:
+def _entry(one: Examined, copy: Duplicate | None, split: str, row: int) -> Entry:
     return Entry(
-        path=one.candidate.path,
+        path=one.path,
         digest=one.digest,
         width=one.width,
         height=one.height,
-        label=one.candidate.label,
-        caption=one.candidate.caption,
+        label=one.label,
+        caption=one.caption,
         scores=one.scores,
         reason=copy.reason if copy else one.reason,
         detail=copy.detail if copy else one.detail,
         duplicate_of=copy.of if copy else "",
-        split="",
-        row=-1,
+        split=split,
+        row=row,
         note=one.note,
     )
 

@@ -14,22 +14,23 @@ import shutil
 import sqlite3
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import PIL
-from numpy.typing import NDArray
 
 from darkroom.curation.examining import Look
-from darkroom.curation.fingerprints import Fingerprint
+from darkroom.curation.fingerprints import Arrays, Fingerprint
 from darkroom.curation.pairs import Compared, Pair
+from darkroom.images import Pixels
 
 FLEETING = frozenset({"unreadable", "changing", "too_slow", "crashed"})  # reasons that lie outside the bytes of a file
+ARRAYS = [("views", np.uint64, (7,)), ("small", np.uint8, (32, 32, 3)), ("spread", np.uint8, (32, 32))]  # of one image
+TOLD = [field.name for field in fields(Fingerprint) if field.name not in ("arrays", "row")]  # kept as text
 KEPT = 2  # memories: of the way to look used now, and of the one before
 TABLES = """
     CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
@@ -60,7 +61,7 @@ class Memory:
 
     def __init__(self, folder: Path, size: int) -> None:
         self.database = folder / "looks.db"
-        self.record = np.dtype([*_arrays_of_fingerprint(), ("square", np.uint8, (size, size, 3))])
+        self.record = np.dtype([*ARRAYS, ("square", np.uint8, (size, size, 3))])
         self._compared = folder / "compared.npz"
         self._rows = sqlite3.connect(self.database, isolation_level=None)
         self._rows.execute("PRAGMA journal_mode = WAL")
@@ -109,7 +110,7 @@ class Memory:
         if look.fingerprint is not None:
             whole = np.zeros((), self.record)
             whole["square"] = look.square
-            for name, *_ in _arrays_of_fingerprint():
+            for name in Arrays._fields:
                 whole[name] = getattr(look.fingerprint, name)
             self._file.write(whole.tobytes())
             record, self.count = self.count, self.count + 1
@@ -120,19 +121,19 @@ class Memory:
         query = "SELECT 1 FROM looks WHERE digest = ?"
         return self._rows.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
 
-    def pictures(self) -> dict[str, NDArray[Any]]:
-        """All records, memory-mapped, by the names of what they hold: "square", and the arrays of a fingerprint."""
+    def pictures(self) -> tuple[Arrays, Pixels]:
+        """Of all records, memory-mapped: the arrays of fingerprints, and the squares."""
         self._file.flush()
         whole = np.zeros(0, self.record)
         if self.count:
             whole = np.memmap(self._file, self.record, mode="r", shape=(self.count,)).view(np.ndarray)
-        return {name: whole[name] for name in self.record.names or ()}
+        return Arrays(*(whole[name] for name in Arrays._fields)), whole["square"]
 
-    def look(self, digest: str, pictures: Mapping[str, NDArray[Any]]) -> tuple[int, Look]:
+    def look(self, digest: str, arrays: Arrays) -> tuple[int, Look]:
         """Its record's number (-1 for none) and what a known content showed, without the square."""
         query = "SELECT record, facts FROM looks WHERE digest = ?"
         record, facts = self._rows.execute(query, (bytes.fromhex(digest),)).fetchone()
-        return record, _as_look(facts, pictures, record)
+        return record, _as_look(facts, arrays, record)
 
     def compared(self, settings: str) -> Compared | None:
         """What was compared by these settings, if that is remembered."""
@@ -163,25 +164,19 @@ class Memory:
         fresh.replace(self._compared)
 
 
-def _arrays_of_fingerprint() -> list[tuple[str, Any, tuple[int, ...]]]:
-    """Names, types and shapes of what in a fingerprint is an array: kept as records, the rest as text."""
-    return [("small", np.uint8, (32, 32, 3)), ("spread", np.uint8, (32, 32)), ("views", np.uint64, (7,))]
-
-
 def _as_text(look: Look) -> str:
     facts = {field.name: getattr(look, field.name) for field in fields(Look) if field.name not in ("square", "fingerprint")}
     if look.fingerprint is not None:
-        arrays = {name for name, *_ in _arrays_of_fingerprint()}
-        facts["fingerprint"] = {name: value for name, value in asdict(look.fingerprint).items() if name not in arrays}
+        facts["fingerprint"] = {name: getattr(look.fingerprint, name) for name in TOLD}
     return json.dumps(facts, ensure_ascii=False)
 
 
-def _as_look(facts: str, pictures: Mapping[str, NDArray[Any]], record: int) -> Look:
+def _as_look(facts: str, arrays: Arrays, record: int) -> Look:
     read = json.loads(facts)
     printed = read.pop("fingerprint", None)
     read["scores"] = {sys.intern(kind): score for kind, score in read["scores"].items()}  # the same few names a million times
     if printed is not None:
-        printed = Fingerprint(**printed, **{name: pictures[name][record] for name, *_ in _arrays_of_fingerprint()})
+        printed = Fingerprint(**printed, arrays=arrays, row=record)
     return Look(**read, square=None, fingerprint=printed)
 
 

@@ -60,12 +60,16 @@ def compared(prints: Sequence[Fingerprint], settings: DuplicateSettings, before:
     fresh, pairs = np.ones(len(apart), bool), list[Pair]()
     if before is not None and not _many_alike(apart):
         fresh = ~np.isin(digests, before.digests)
-        here = {one.pixel_digest for one in apart}
-        pairs += [pair for pair in before.pairs if pair.whole in here and pair.part in here]
+        stay = set(np.intersect1d(_named_in(before.pairs), digests).astype(str).tolist())
+        pairs += [pair for pair in before.pairs if pair.whole in stay and pair.part in stay]
     if len(apart) > 1 and fresh.any():
         for whole, part, score, how in _verified(apart, settings, fresh):
             pairs.append(Pair(apart[whole].pixel_digest, apart[part].pixel_digest, score, how))
     return Compared(digests, tuple(sorted(pairs)))
+
+
+def _named_in(pairs: Sequence[Pair]) -> NDArray[np.bytes_]:
+    return np.array([name for pair in pairs for name in (pair.whole, pair.part)], np.bytes_)
 
 
 def _rank(one: Fingerprint) -> tuple[int, int, str]:
