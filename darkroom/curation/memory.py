@@ -1,9 +1,9 @@
 """What earlier runs saw: files known by their stamps, looks known by the content of files. Lies outside a stage's outputs.
 
-`looks.db` (SQLite) holds stamp and digest of each path and what the bytes of each digest showed; `pictures` holds the arrays of
-each look, records of equal length, appended and memory-mapped. A record is on the disk before the row that points to it is, so
-whatever ends a run, what is believed later is whole. Only what the bytes of a file show is kept: a file that could not be
-read, or was too slow, is tried again.
+`looks.db` (SQLite) holds stamp and digest of each path and what the bytes of each digest showed; the arrays of each look lie in
+files of their own (`views`, `small`, `spread`, `square`), records of equal length, appended and memory-mapped. A record is on
+the disk before the row that points to it is, so whatever ends a run, what is believed later is whole. Only what the bytes of a
+file show is kept: a file that could not be read, or was too slow, is tried again.
 """
 
 import errno
@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -29,7 +30,11 @@ from darkroom.curation.pairs import Compared, Pair
 from darkroom.images import Pixels
 
 FLEETING = frozenset({"unreadable", "changing", "too_slow", "crashed"})  # reasons that lie outside the bytes of a file
-ARRAYS = [("views", np.uint64, (7,)), ("small", np.uint8, (32, 32, 3)), ("spread", np.uint8, (32, 32))]  # of one image
+ARRAYS = {  # of one image
+    "views": np.dtype((np.uint64, (7,))),
+    "small": np.dtype((np.uint8, (32, 32, 3))),
+    "spread": np.dtype((np.uint8, (32, 32))),
+}
 TOLD = [field.name for field in fields(Fingerprint) if field.name not in ("arrays", "row")]  # kept as text
 KEPT = 2  # memories: of the way to look used now, and of the one before
 TABLES = """
@@ -61,19 +66,20 @@ class Memory:
 
     def __init__(self, folder: Path, size: int) -> None:
         self.database = folder / "looks.db"
-        self.record = np.dtype([*ARRAYS, ("square", np.uint8, (size, size, 3))])
+        self.records = ARRAYS | {"square": np.dtype((np.uint8, (size, size, 3)))}
         self._compared = folder / "compared.npz"
         self._rows = sqlite3.connect(self.database, isolation_level=None)
         self._rows.execute("PRAGMA journal_mode = WAL")
         self._rows.execute("PRAGMA synchronous = NORMAL")
         self._rows.executescript(TABLES)
         self.count: int = self._rows.execute("SELECT coalesce(max(record), -1) + 1 FROM looks").fetchone()[0]
-        self._file = (folder / "pictures").open("a+b")
-        if os.fstat(self._file.fileno()).st_size < self.count * self.record.itemsize:
-            self._rows.close()
-            self._file.close()
+        self._files = {name: (folder / name).open("a+b") for name in self.records}
+        lengths = {name: self.count * record.itemsize for name, record in self.records.items()}
+        if any(os.fstat(file.fileno()).st_size < lengths[name] for name, file in self._files.items()):
+            self._close()
             raise sqlite3.DatabaseError("records are missing")
-        self._file.truncate(self.count * self.record.itemsize)  # what a killed run wrote and did not point to
+        for name, file in self._files.items():
+            file.truncate(lengths[name])  # what a killed run wrote and did not point to
         self._rows.execute("BEGIN")
 
     def close(self) -> None:
@@ -81,13 +87,18 @@ class Memory:
         try:
             self.keep()
         finally:
-            self._rows.close()
-            self._file.close()
+            self._close()
+
+    def _close(self) -> None:
+        self._rows.close()
+        for file in self._files.values():
+            file.close()
 
     def keep(self) -> None:
         """Bring what was added to the disk. Raises OSError where there is no room."""
-        self._file.flush()
-        os.fdatasync(self._file.fileno())
+        for file in self._files.values():
+            file.flush()
+            os.fdatasync(file.fileno())
         if self._rows.in_transaction:  # a disk that was full has ended it, and was told of
             self._rows.execute("COMMIT")
         self._rows.execute("BEGIN")
@@ -108,11 +119,9 @@ class Memory:
         """Remember what a content showed. Raises OSError where there is no room."""
         record = -1
         if look.fingerprint is not None:
-            whole = np.zeros((), self.record)
-            whole["square"] = look.square
-            for name in Arrays._fields:
-                whole[name] = getattr(look.fingerprint, name)
-            self._file.write(whole.tobytes())
+            for name, file in self._files.items():
+                shown = look.square if name == "square" else getattr(look.fingerprint, name)
+                file.write(np.asarray(shown, self.records[name].base).tobytes())
             record, self.count = self.count, self.count + 1
         self._rows.execute("INSERT INTO looks VALUES (?, ?, ?)", (bytes.fromhex(digest), record, _as_text(look)))
 
@@ -123,11 +132,14 @@ class Memory:
 
     def pictures(self) -> tuple[Arrays, Pixels]:
         """Of all records, memory-mapped: the arrays of fingerprints, and the squares."""
-        self._file.flush()
-        whole = np.zeros(0, self.record)
-        if self.count:
-            whole = np.memmap(self._file, self.record, mode="r", shape=(self.count,)).view(np.ndarray)
-        return Arrays(*(whole[name] for name in Arrays._fields)), whole["square"]
+        found: dict[str, Any] = {}
+        for name, file in self._files.items():
+            file.flush()
+            found[name] = np.zeros(0, self.records[name])
+            if self.count:
+                mapped = np.memmap(file, self.records[name].base, mode="r", shape=(self.count, *self.records[name].shape))
+                found[name] = mapped.view(np.ndarray)
+        return Arrays(*(found[name] for name in Arrays._fields)), found["square"]
 
     def look(self, digest: str, arrays: Arrays) -> tuple[int, Look]:
         """Its record's number (-1 for none) and what a known content showed, without the square."""

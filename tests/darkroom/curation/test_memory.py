@@ -168,7 +168,7 @@ def test_a_damaged_memory_is_begun_anew(room: Room) -> None:
     room.run()
     (place,) = (one for one in room.memory.iterdir() if one.is_dir())
     expected = room.manifest()
-    for name, content in {"looks.db": b"no database" * 100, "pictures": b"short"}.items():
+    for name, content in {"looks.db": b"no database" * 100, "small": b"short", "square": b""}.items():
         (place / name).write_bytes(content)
         for rest in place.glob("looks.db-*"):
             rest.unlink()
@@ -212,7 +212,7 @@ def test_a_database_without_room_says_so_and_nothing_remembered_is_thrown_away(
     connect = sqlite3.connect
     if not begun:
         (place / "looks.db").unlink()
-    pictures = (place / "pictures").read_bytes()
+    pictures = (place / "small").read_bytes()
 
     def full(*where: Any, **how: Any) -> sqlite3.Connection:
         connection = connect(*where, **how)
@@ -224,7 +224,7 @@ def test_a_database_without_room_says_so_and_nothing_remembered_is_thrown_away(
         with pytest.raises(OSError, match=r"memory of curation could not be written: database or disk is full") as error:
             room.run()
     assert error.value.errno == errno.ENOSPC
-    assert (place / "pictures").read_bytes().startswith(pictures)
+    assert (place / "small").read_bytes().startswith(pictures)
     room.run()
     assert len(room.decoded) == (20 if begun else 50)
     room.run("fresh", memory=False)
