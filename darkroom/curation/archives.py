@@ -86,8 +86,11 @@ def _tarred(file: Path, archive: Found, inside: str, notes: list[str]) -> Iterat
             place = (str(archive.place[0]), "tar", member.offset_data, member.size)
             yield Found(inside + name, f"{archive.stamp} {member.offset_data}", place, member.size, content)
         stream.seek(opened.offset)
-        if any(stream.read(tarfile.BLOCKSIZE)):  # tarfile takes a damaged header for the end, and says nothing
+        block = stream.read(tarfile.BLOCKSIZE)
+        if any(block):  # tarfile takes a damaged header for the end, and says nothing
             raise tarfile.ReadError("a header that cannot be read")
+        if len(block) < tarfile.BLOCKSIZE:
+            notes.append(f"{archive.path}: it ends without the mark of an archive's end; members may be missing")
 
 
 def _name(name: str) -> str:

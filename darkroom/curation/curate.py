@@ -138,8 +138,9 @@ def _listed(source: Path) -> Listing:
         raise CurationError(f"{source}: this is a file, not a folder; {remedy}")
     listing = list_images(source)
     if not listing.candidates:
-        what = ", ".join([*(f"{count} {suffix}" for suffix, count in listing.others.items()), *listing.notes])
-        held = f"it holds other files: {what}" if what else "it is empty"
+        others = ", ".join(f"{count} {suffix}" for suffix, count in listing.others.items())
+        told = [*([f"it holds other files: {others}"] if others else []), *listing.notes]
+        held = "; ".join(told) or "it is empty"
         raise CurationError(
             f"{source}: no image files in it; {held}. Images end in {', '.join(sorted(IMAGE_SUFFIXES))}; {remedy}"
         )

@@ -24,10 +24,22 @@ def rows_of(name: str, content: bytes, notes: list[str]) -> dict[str, Mapping[st
         notes.append(f"{name}, line {line}: not UTF-8; here and below \ufffd stands for what cannot be read: save it as UTF-8")
     parsed = _from_csv(name, text, notes) if name.endswith(".csv") else _from_json_lines(name, text, notes)
     rows = {str(row[FILE_NAME]).replace("\\", "/"): row for row in parsed}
+    _note_odd(name, rows.values(), notes)
     unknown = unknown_columns({column for row in rows.values() for column in row})
     if unknown:
         notes.append(f"{name}: columns not used: {', '.join(unknown)}")
     return rows
+
+
+def _note_odd(name: str, rows: Iterable[Mapping[str, Any]], notes: list[str]) -> None:
+    """Labels and captions that are objects, or labels that are lists, mean nothing here."""
+    odd = sum(
+        any(isinstance(row.get(label), dict | list) for label in LABELS)
+        or any(isinstance(row.get(caption), dict) for caption in CAPTIONS)
+        for row in rows
+    )
+    if odd:
+        notes.append(f"{name}: in {odd} rows a label or caption is no text and no number; passed over")
 
 
 def unknown_columns(columns: Iterable[str]) -> list[str]:
@@ -36,8 +48,8 @@ def unknown_columns(columns: Iterable[str]) -> list[str]:
 
 
 def label_in(row: Mapping[str, Any]) -> str | None:
-    """The label that a row gives, as text; None where it gives none."""
-    return next((str(row[name]) for name in LABELS if row.get(name) not in (None, "")), None)
+    """The label that a row gives, as text; None where it gives none, or something that is no text and no number."""
+    return next((str(row[name]) for name in LABELS if isinstance(row.get(name), str | int | float) and row[name] != ""), None)
 
 
 def caption_in(row: Mapping[str, Any]) -> str | None:
@@ -46,7 +58,7 @@ def caption_in(row: Mapping[str, Any]) -> str | None:
         value = row.get(name)
         if isinstance(value, list | tuple):
             value = next(iter(value), None)
-        if value not in (None, ""):
+        if isinstance(value, str | int | float) and value != "":
             return str(value).strip() or None
     return None
 
@@ -93,6 +105,7 @@ def from_sidecars(sidecars: Mapping[str, bytes], notes: list[str]) -> dict[str, 
             else:
                 parsed = json.loads(text)
                 row |= parsed if isinstance(parsed, dict) else {}
+                _note_odd(name, [row], notes)
         except (ValueError, RecursionError) as error:
             kind = "JSON" if name.lower().endswith(".json") else "UTF-8 text"
             notes.append(f"{name}: not readable as {kind} ({type(error).__name__}); passed over")

@@ -61,3 +61,17 @@ def test_links_in_a_circle_end_and_outside_folders_are_read_once(tmp_path: Path)
     (inside / "more").symlink_to(outside)
     (inside / "more2").symlink_to(outside)
     assert [one.path for one in list_images(inside).candidates] == ["cat/a.png", "more/b.png"]
+
+
+def test_labels_and_captions_that_are_no_text_are_passed_over_and_told_of(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    rows = [{"label": {"name": "dog"}, "text": ["a cat", "two"]}, {"label": ["dog"], "text": {"en": "a cat"}}, {"label": 0}]
+    for number, row in enumerate(rows):
+        (tmp_path / f"cat/{number}.png").touch()
+        (tmp_path / f"cat/{number}.json").write_text(json.dumps(row), encoding="utf-8")
+    (tmp_path / "top.png").touch()
+    (tmp_path / "metadata.jsonl").write_text(json.dumps({"file_name": "top.png", "label": [1, 2]}), encoding="utf-8")
+    listing = list_images(tmp_path)
+    assert [(one.label, one.caption) for one in listing.candidates] == [("cat", "a cat"), ("cat", None), ("0", None), ("", None)]
+    told = [note for note in listing.notes if note.endswith("is no text and no number; passed over")]
+    assert [note.split(":")[0] for note in told] == ["metadata.jsonl", "cat/0.json", "cat/1.json"]

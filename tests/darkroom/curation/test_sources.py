@@ -131,6 +131,18 @@ def test_a_tar_that_is_damaged_in_the_middle_is_told_of(tmp_path: Path, packed: 
     assert "x.tar: a damaged archive (ReadError: a header that cannot be read)" in listing.notes[0]
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_tar_that_is_cut_off_between_members_is_told_of(tmp_path: Path, packed: bool) -> None:
+    """There its end looks like an end; but an archive closes with blocks of zeros."""
+    file = as_tar(tmp_path / "x.tar", {f"{number}.png": bytes([number]) * 600 for number in range(9)})
+    whole = file.read_bytes()
+    cut = whole[: whole.index(b"5.png")]
+    file.write_bytes(gzip.compress(cut) if packed else cut)
+    listing = list_images(file)
+    assert len(listing.candidates) == 5
+    assert listing.notes == ("x.tar: it ends without the mark of an archive's end; members may be missing",)
+
+
 def test_a_damaged_member_of_a_zip_costs_no_other(tmp_path: Path) -> None:
     """Deflated bytes without sense: zlib has an error of its own, which is no OSError."""
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as made:
