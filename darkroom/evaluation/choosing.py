@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
 
@@ -297,20 +298,29 @@ def _plot(choice: Choice, file: Path) -> None:
         axes.errorbar(one.images_per_second, one.score.value, errors, fmt="o", color=tone, ms=6 if last else 4, lw=1, zorder=2)
     front = choice.front
     axes.plot([one.images_per_second for one in front], [one.score.value for one in front], "-", color="#c40", lw=1.5, zorder=1)
+    rates = [one.images_per_second for one in choice.measured]
+    least, most = min(rates) / 1.5, max(rates) * 1.5
     for one, word in {choice.quickest: "as good, quickest", choice.best: "best"}.items():
+        right = one.images_per_second > (least * most) ** 0.5
         axes.annotate(
             f"{word}: {one.candidate.words}",
             (one.images_per_second, one.score.value),
-            xytext=(8, -14 if word == "best" else 10),
+            xytext=(-8 if right else 8, -14 if word == "best" else 10),
             textcoords="offset points",
+            ha="right" if right else "left",
             fontsize=8,
         )
-    present = choice.measured[0]
     axes.set(
         xlabel="images per second (drawing alone)",
-        ylabel=f"kernel distance (lower is better; n up to {present.n})",
+        ylabel=f"kernel distance (lower is better; n up to {choice.measured[0].n})",
         xscale="log",
+        xlim=(least, most),
     )
+    steps = (1, 1.5, 2, 3, 5, 7) if most < 40 * least else (1, 3)
+    ticks = (step * 10.0**power for power in range(floor(log10(least)), ceil(log10(most))) for step in steps)
+    axes.set_xticks([tick for tick in ticks if least < tick < most])
+    axes.set_xticks([], minor=True)
+    axes.xaxis.set_major_formatter("{x:,g}")
     axes.set_title("Every way of drawing; the line joins those that none is both quicker and better than", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=110, metadata={"Software": None})
