@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from darkroom.evaluation.figures import Estimate, Numbers, jackknife
 from darkroom.evaluation.neighbourhoods import Described, distances
 from darkroom.images import ImageSet, Pixels, to_model
+from darkroom.networks.captioned import longest_text, text_of
 from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import device_named, load_model
 from darkroom.randomness import HELD_OUT, generator_for, torch_seed
@@ -101,12 +102,14 @@ def loss_gaps(model_folder: Path, training: ImageSet, held_out: ImageSet, seed: 
         for images in chosen:
             noise = torch.Generator().manual_seed(torch_seed(seed, HELD_OUT, _LOSS))
             parts = []
+            length = longest_text(images)
             for start in range(0, len(images), 64):
                 pixels = torch.from_numpy(np.asarray(images.pixels[start : start + 64]).astype(np.float32)).permute(0, 3, 1, 2)
                 clean = to_model(pixels)
                 noisy = (clean + sigma * torch.randn(clean.shape, generator=noise)).to(device)
-                labels = torch.from_numpy(images.labels[start : start + 64]).to(device)
-                told = Condition(labels, noisy.new_zeros(len(pixels), card.augmentations))
+                rows = np.arange(start, start + len(pixels))
+                labels = torch.from_numpy(images.labels[rows])
+                told = Condition(labels, torch.zeros(len(pixels), card.augmentations), text_of(images, rows, length)).on(device)
                 answer = model(noisy, noisy.new_full((len(pixels),), sigma), told)
                 parts.append((answer.cpu() - clean).square().mean((1, 2, 3)).double())
             errors.append(torch.cat(parts).numpy())

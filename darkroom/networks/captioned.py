@@ -8,23 +8,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from darkroom.images import ImageSet
 from darkroom.networks.conditioning import Conditioned
 from darkroom.networks.denoiser import Condition
 from darkroom.networks.transformer import TransformerSettings
 from darkroom.networks.unet import UnetSettings
 from darkroom.sections import Section
 
+MOST_BYTES = 1024  # of a caption that any network reads
+
 
 class CaptionedSettings(Section):
     """Size of the encoder of captions, and the network that is told what it makes of them."""
 
     kind: Literal["captioned"]
-    length: Annotated[int, Field(ge=1, le=1024, description="bytes of a caption that are read")]
+    length: Annotated[int, Field(ge=1, le=MOST_BYTES, description="bytes of a caption that are read")]
     width: Annotated[int, Field(ge=32, multiple_of=32, description="numbers per byte, and of the caption's embedding")]
     depth: Annotated[int, Field(ge=1, le=12, description="blocks of the encoder")]
     image: Annotated[TransformerSettings | UnetSettings, Field(discriminator="kind", description="the network that draws")]
@@ -36,11 +41,30 @@ class CaptionedSettings(Section):
 
 def tokens_of(captions: Sequence[str], length: int) -> Tensor:
     """Captions as bytes plus one; 0 is nothing. What is longer is cut. int64 [captions, length]"""
-    rows = torch.zeros(len(captions), length, dtype=torch.long)
+    rows = np.zeros((len(captions), length), np.int64)
     for row, caption in zip(rows, captions, strict=True):
-        read = caption.encode()[:length]
-        row[: len(read)] = torch.tensor(list(read), dtype=torch.long) + 1
-    return rows
+        read = np.frombuffer(caption.encode()[:length], np.uint8)
+        row[: len(read)] = read
+        row[: len(read)] += 1
+    return torch.from_numpy(rows)
+
+
+def longest_text(images: ImageSet) -> int:
+    """Bytes of the longest caption or label's name; 0 where no image has a caption: then labels are all that is told."""
+    captions = [len(caption.encode()) for caption in images.captions if caption]
+    return min(MOST_BYTES, max([*captions, *(len(name.encode()) for name in images.names)])) if captions else 0
+
+
+def text_of(images: ImageSet, rows: NDArray[np.int64], length: int, by_name: NDArray[np.bool_] | None = None) -> Tensor | None:
+    """What is said of some images, as tokens [rows, length]: the caption, or where there is none the label's name. None for a
+    `length` of 0. `by_name` [rows]: of which the name is said though there is a caption, if they have a name."""
+    if not length:
+        return None
+    said = []
+    for place, row in enumerate(rows.tolist()):
+        name, caption = images.names[images.labels[row]], images.captions[row]
+        said.append(name if not caption or (name and by_name is not None and by_name[place]) else caption)
+    return tokens_of(said, length)
 
 
 class Captioned(nn.Module):
@@ -66,6 +90,7 @@ class Captioned(nn.Module):
         text = condition.text
         if text is None:
             text = self.names[torch.where(condition.label < 0, len(self.names) - 1, condition.label)]
+        text = F.pad(text, (0, self.length - text.shape[1]))  # what is longer is cut
         told = replace(condition.without_label(), caption=self.read(text))
         return self.image(images, level, told)
 

@@ -3,6 +3,7 @@
 `noisy` [n, 3, height, width] is image + sigma * noise, `sigma` [n], and the answer is the expected clean image, same shape.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
 
@@ -34,7 +35,15 @@ class Condition:
 
     def at(self, rows: Tensor) -> "Condition":
         """What is told of these images alone. `rows` int64 [m]"""
-        return Condition(*(None if told is None else told[rows] for told in vars(self).values()))  # type: ignore[arg-type]
+        return self.each(lambda told: told[rows])
+
+    def on(self, device: torch.device) -> "Condition":
+        """The same on a device."""
+        return self.each(lambda told: told.to(device, non_blocking=True))
+
+    def each(self, act: Callable[[Tensor], Tensor]) -> "Condition":
+        """The same done to all that is told."""
+        return Condition(*(None if told is None else act(told) for told in vars(self).values()))  # type: ignore[arg-type]
 
 
 class EdmPreconditioning(Section):

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,9 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from darkroom.images import Pixels, to_model
+from darkroom.networks.captioned import longest_text, text_of
 from darkroom.networks.denoiser import Condition
 from darkroom.randomness import NOISE, DataOrder, torch_seed
 from darkroom.training.course import Course, Materials
+
+BY_NAME = 0.25  # of the images with a caption, the share that is told by the label's name: a model is asked by either
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,7 @@ class Batch:
         return self._each(lambda value: value.to(device, non_blocking=True), self.rows)
 
     def _each(self, act: Callable[[Tensor], Tensor], rows: NDArray[np.int64]) -> "Batch":
-        told: dict[str, Any] = {name: None if value is None else act(value) for name, value in vars(self.condition).items()}
-        return Batch(rows, act(self.images), act(self.sigma), act(self.noise), replace(self.condition, **told))
+        return Batch(rows, act(self.images), act(self.sigma), act(self.noise), self.condition.each(act))
 
 
 class Batches:
@@ -48,6 +49,7 @@ class Batches:
     def __init__(self, course: Course, materials: Materials, device: torch.device) -> None:
         self._course, self._materials, self._device = course, materials, device
         self._order = DataOrder(len(materials.images), course.seed)
+        self._length = longest_text(materials.images)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next batch")
         self._ahead: tuple[tuple[int, int], Future[Batch]] | None = None
 
@@ -73,7 +75,12 @@ class Batches:
         sigma = course.noise.sigmas(spread_quantiles(count, chance))
         noise = torch.randn(clean.shape, generator=chance)
         told = torch.rand(count, generator=chance) >= course.label_dropout
-        condition = Condition(torch.where(told, labels, -1), torch.from_numpy(done))
+        text = None
+        if self._length:
+            by_name = torch.rand(count, generator=chance) < BY_NAME
+            text = text_of(images, rows, self._length, by_name.numpy())
+            text = None if text is None else text * told[:, None]
+        condition = Condition(torch.where(told, labels, -1), torch.from_numpy(done), text)
         return Batch(rows, clean, sigma, noise, condition)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from darkroom.images import ImageSet
+from darkroom.networks.captioned import longest_text, text_of
 from darkroom.networks.denoiser import Condition, Denoiser
 from darkroom.randomness import HELD_OUT, torch_seed
 from darkroom.training.batches import as_batch, spread_quantiles
@@ -30,7 +31,7 @@ def training_bands(model: Denoiser, course: Course, materials: Materials) -> dic
 @torch.no_grad()
 def _loss(model: Denoiser, course: Course, images: ImageSet, materials: Materials) -> tuple[float, dict[str, float]]:
     device = next(model.parameters()).device
-    losses, bands = [], []
+    losses, bands, length = [], [], longest_text(images)
     for start in range(0, len(images), course.batch_size):
         pixels = images.pixels[start : start + course.batch_size]
         chance = torch.Generator().manual_seed(torch_seed(course.seed, HELD_OUT, start))
@@ -38,8 +39,10 @@ def _loss(model: Denoiser, course: Course, images: ImageSet, materials: Material
         sigma = course.noise.sigmas(quantiles).to(device)
         clean = as_batch(pixels, device)
         noise = torch.randn(clean.shape, generator=chance).to(device)
-        labels = torch.from_numpy(images.labels[start : start + len(pixels)]).to(device)
-        condition = Condition(labels, clean.new_zeros(len(pixels), materials.recipe.length))
+        rows = np.arange(start, start + len(pixels))
+        text = text_of(images, rows, length)
+        labels = torch.from_numpy(images.labels[rows])
+        condition = Condition(labels, torch.zeros(len(pixels), materials.recipe.length), text).on(device)
         losses.append(denoising_loss(model, clean, sigma, noise, condition).cpu())
         bands.append((quantiles * len(BANDS)).long())
     loss, band = torch.cat(losses).double(), torch.cat(bands)

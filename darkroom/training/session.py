@@ -1,7 +1,7 @@
 """A course of training from its materials to a model folder and a report. Base training and fine-tuning are both this."""
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event, HeldOutMeasured, Noted
 from darkroom.images import ImageSet, contact_sheet
+from darkroom.networks.captioned import CaptionedSettings
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.profiles import FOLDER as AVERAGES
 from darkroom.networks.saved import ModelCard, device_named, save_model
@@ -60,11 +61,13 @@ def run_course(
     yield Noted(f"{parameters / 1e6:.1f} million parameters, {counts}, on {device}")
     if learning < parameters:
         yield Noted(f"{learning / parameters:.1%} of the parameters learn")
+    yield from _said_of_captions(splits.train, card)
     facts = {**course.model_dump(mode="json"), "model": card.model_dump(mode="json"), "recipe": digest_of(places.augmented)}
     checkpoints = yield from entered(places.checkpoints, facts)
 
     def draw_sheet(averaged: Denoiser, images_seen: int) -> Sheet:
-        return _draw_sheet(averaged, card, course.seed, checkpoints / "samples" / f"{images_seen:012d}.png", device)
+        path = checkpoints / "samples" / f"{images_seen:012d}.png"
+        return _draw_sheet(averaged, card, course.seed, path, device, sheet_captions(splits.held_out, card))
 
     materials = Materials(splits.train, splits.held_out, read_recipe(places.augmented), checkpoints, draw_sheet, conduct)
     wait_for_all()
@@ -79,6 +82,8 @@ def run_course(
             if (checkpoints / AVERAGES).exists():
                 shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
             write_report(report, state, parameters, course, splits.train)
+            if captions := sheet_captions(splits.held_out, card):
+                (report / "samples.txt").write_text("\n".join(" ".join(one.split()) for one in captions) + "\n", encoding="utf-8")
             film_strip(sorted((checkpoints / "samples").glob("*.png")), report)
         forget_checkpoints(checkpoints)
     wait_for_all()
@@ -104,11 +109,28 @@ def merge_parts(model: Denoiser) -> None:
             remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
-def _draw_sheet(model: Denoiser, card: ModelCard, seed: int, path: Path, device: torch.device) -> Sheet:
-    """A sheet from fixed noise, each label in turn: differences between two sheets are the model's."""
+def _said_of_captions(images: ImageSet, card: ModelCard) -> Iterator[Event]:
+    """That captions are there and not read, where it is so."""
+    captioned = sum(bool(caption) for caption in images.captions)
+    if captioned and not isinstance(card.network, CaptionedSettings):
+        yield Noted(f"{captioned:,} images have captions, which this network does not read; `network.kind: captioned` does")
+
+
+def sheet_captions(held_out: ImageSet, card: ModelCard) -> list[str] | None:
+    """What a sheet is drawn of: captions of held-out images, evenly spread; None where labels are told."""
+    captions = [caption for caption in held_out.captions if caption]
+    if not captions or not isinstance(card.network, CaptionedSettings):
+        return None
+    return [captions[index * len(captions) // SHEET] for index in range(SHEET)]
+
+
+def _draw_sheet(
+    model: Denoiser, card: ModelCard, seed: int, path: Path, device: torch.device, captions: Sequence[str] | None = None
+) -> Sheet:
+    """A sheet from fixed noise, of captions, or of each label in turn: differences between two sheets are the model's."""
     names = [card.labels.index(name) for name in card.focus] or list(range(len(card.labels)))
     labels = torch.tensor(sorted(names[index % len(names)] for index in range(SHEET)), device=device)
-    pixels = draw(model, card, labels, noise_for(seed, range(SHEET), card.image_size).to(device), card.drawing)
+    pixels = draw(model, card, labels, noise_for(seed, range(SHEET), card.image_size).to(device), card.drawing, captions)
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(pixels, columns=8, scale=max(1, 96 // card.image_size)).save(path)
     return Sheet(path, pixels)

@@ -1,0 +1,123 @@
+"""What is said of images reaches the network: captions, or labels' names where there is none."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from darkroom.augmentation import AugmentSection, Recipe
+from darkroom.events import Noted
+from darkroom.images import ImageSet, read_split, write_split
+from darkroom.networks.captioned import longest_text, tokens_of
+from darkroom.networks.denoiser import Condition
+from darkroom.networks.saved import build, load_model
+from darkroom.sampling import draw, noise_for
+from darkroom.training.batches import Batch, Batches
+from darkroom.training.course import Materials, Sheet
+from darkroom.training.held_out import held_out_loss
+from darkroom.training.train_base import train_base
+from tests.darkroom.tiny import NETWORK, base_section, card, finished, painted, prepare, stirred
+
+CPU = torch.device("cpu")
+CAPTIONED: dict[str, Any] = {"kind": "captioned", "length": 12, "width": 32, "depth": 1, "image": NETWORK}
+
+
+def materials_of(images: ImageSet) -> Materials:
+    recipe = Recipe(AugmentSection.model_validate({"seed": 0, "transforms": []}))
+    return Materials(images, images, recipe, Path(), lambda *_: Sheet(Path(), images.pixels))
+
+
+def batch_of(images: ImageSet, seen: int = 0, **changes: Any) -> Batch:
+    batches = Batches(base_section(**changes), materials_of(images), CPU)
+    try:
+        return batches.at(seen, 400)
+    finally:
+        batches.close()
+
+
+def said(batch: Batch) -> list[str]:
+    assert batch.condition.text is not None
+    return [bytes(byte - 1 for byte in row if byte).decode() for row in batch.condition.text.tolist()]
+
+
+def test_an_image_is_told_by_its_caption_and_at_times_by_its_labels_name() -> None:
+    images = painted(40, seed=1)
+    images = replace(images, captions=tuple("night" if index % 2 == 0 else None for index in range(40)))
+    batch = batch_of(images, label_dropout=0.2)
+    words, dark = np.array(said(batch)), images.labels[batch.rows] == 0
+    assert set(words[dark]) == {"night", "dark", ""} and set(words[~dark]) == {"light", ""}
+    told = words != ""
+    assert 0.1 < 1 - told.mean() < 0.3
+    assert 0.15 < (words[dark & told] == "dark").mean() < 0.35
+    assert (told == (batch.condition.label.numpy() >= 0)).all()
+    assert said(batch_of(images, label_dropout=0.2)) == words.tolist()
+
+
+def test_without_names_captions_alone_are_told() -> None:
+    images = replace(painted(40, seed=1), names=("", "light"), captions=("night",) * 40)
+    batch = batch_of(images, label_dropout=0.0)
+    assert set(np.array(said(batch))[images.labels[batch.rows] == 0]) == {"night"}
+
+
+def test_where_no_image_has_a_caption_labels_are_told() -> None:
+    images = painted(40, seed=1)
+    assert longest_text(images) == 0 == longest_text(replace(images, captions=("",) * 40))
+    assert batch_of(images).condition.text is None
+
+
+def test_a_very_long_caption_is_cut() -> None:
+    images = replace(painted(40, seed=1), captions=("x" * 5000,) * 40)
+    assert longest_text(images) == 1024
+    assert max(map(len, said(batch_of(images)))) == 1024
+
+
+def write_captions(places: Any, captions: dict[str, tuple[str, str]]) -> None:
+    """Say of dark and of light images, in each split, what is given."""
+    for split, (dark, light) in captions.items():
+        images = read_split(places.data, split)
+        said = tuple(dark if images.names[label] == "dark" else light for label in images.labels)
+        plain = ImageSet(np.asarray(images.pixels), np.zeros_like(images.labels), ("thing",), images.paths, said)
+        write_split(places.data, split, plain)
+
+
+def test_a_network_learns_what_captions_say_where_labels_say_nothing(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    write_captions(places, dict.fromkeys(("train", "validation"), ("night sky", "bright day")))
+    section = base_section(network=CAPTIONED, images=2000, samples_every=2000, held_out_every=1000)
+    events, _ = finished(train_base(section, places))
+    model, about = load_model(places.out, CPU)
+    noise, any_label = noise_for(0, range(16), 8), torch.zeros(16, dtype=torch.long)
+    night, day = (draw(model, about, any_label, noise, about.drawing, [words] * 16) for words in ("night sky", "bright day"))
+    assert night.mean() + 20 < day.mean()
+    asked = (places.report / "samples.txt").read_text(encoding="utf-8").splitlines()
+    assert set(asked) == {"night sky", "bright day"} and len(asked) == 24
+    assert not any(isinstance(event, Noted) and "have captions" in event.text for event in events)
+
+
+def test_the_held_out_loss_is_that_of_what_is_said() -> None:
+    model, section = stirred(build(card(network=CAPTIONED))), base_section(network=CAPTIONED)
+    sets = [replace(painted(6, seed=2), captions=captions) for captions in (("night",) * 6, ("day",) * 6, ())]
+    assert len({held_out_loss(model, section, materials_of(images))[0] for images in sets}) == 3
+
+
+def test_captions_that_no_network_reads_are_told_of(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    write_captions(places, {"train": ("night", "day")})
+    events, _ = finished(train_base(base_section(), places))
+    assert any(
+        isinstance(event, Noted) and "20 images have captions, which this network does not read" in event.text for event in events
+    )
+    assert not (places.report / "samples.txt").exists()
+
+
+@pytest.mark.parametrize("length", [4, 40])
+def test_a_network_cuts_or_fills_what_it_is_told(length: int) -> None:
+    model = stirred(build(card(network=CAPTIONED)))
+    noisy, sigma, label = torch.randn(2, 3, 8, 8), torch.ones(2), torch.full((2,), -1)
+    answers = [
+        model(noisy, sigma, Condition(label, torch.zeros(2, 0), tokens_of(["night", "day"], width))) for width in (12, length)
+    ]
+    assert torch.allclose(*answers) == (length > 12)
