@@ -121,14 +121,14 @@ def _say(choice: "Choice", at: Path) -> None:
 
 def _keep(given: argparse.Namespace, places: tuple[Path, Path, Path], taken: "Measured") -> None:
     """Where asked. `places`: the workspace, the model, what was measured."""
-    from darkroom.networks.saved import read_card, save_model
+    from darkroom.networks.saved import encoder_in, read_card, save_model
     from darkroom.refs import replaced
 
     found, folder, at = places
     card = read_card(folder).model_copy(update={"drawing": taken.candidate.drawing})
     if given.out is not None:
         with replaced(given.out) as fresh:
-            save_model(fresh, taken.candidate.weights.of(folder), card)
+            save_model(fresh, taken.candidate.weights.of(folder), card, encoder_in(folder))
         say(f"model       {given.out}")
     if given.apply:
         _apply(found, at, taken)

@@ -7,7 +7,7 @@ network to keep alike. Which ones follows from their imports.
 import ast
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,15 @@ from typing import Any
 from darkroom import __version__
 from darkroom.events import Event, Noted
 from darkroom.generating import ORIGIN, SHEET, Source, Wish, generate_folder, write_whole
-from darkroom.networks.captioned import CaptionedSettings
-from darkroom.networks.saved import ModelCard, read_card
+from darkroom.networks.captioned import ReadsCaptions
+from darkroom.networks.pretrained_text import copy_encoder
+from darkroom.networks.saved import ModelCard, encoder_in, read_card
 from darkroom.refs import digest_of, replaced
 
 LIBRARY, CARRIED = "darkroom", "darkroom_model"
 LOADER, WEIGHTS, ONNX = "darkroom.loader", "weights.safetensors", "denoiser.onnx"
 REQUIREMENTS = ("torch>=2.10,<2.14", "numpy>=2.0", "pillow>=11.3", "pydantic>=2.11", "pyyaml>=6", "safetensors>=0.5")
+TEXT = "transformers>=5,<6"
 SAMPLES = 16
 
 
@@ -51,9 +53,12 @@ def export_folder(source: Source, out: Path, known: Known, onnx: bool) -> Genera
     with replaced(out) as fresh:
         for name in ("model.json", WEIGHTS):
             (fresh / name).write_bytes((source.folder / name).read_bytes())
+        encoder = encoder_in(source.folder)
+        if encoder:
+            copy_encoder(encoder, fresh / encoder.name)
         origin = {"model": source.name, "version": source.version, "darkroom": __version__}
         write_whole(fresh / ORIGIN, (json.dumps(origin, indent=1) + "\n").encode())
-        _carry(fresh)
+        _carry(fresh, REQUIREMENTS if encoder is None else (*REQUIREMENTS, TEXT))
         if onnx:
             from darkroom.onnx_form import write_onnx
 
@@ -92,14 +97,14 @@ def _top() -> Path:
     return Path(__file__).parent
 
 
-def _carry(out: Path) -> None:
+def _carry(out: Path, requirements: Sequence[str]) -> None:
     loader = _file_of(LOADER)
     for file in carried_modules():
         text = re.sub(rf"^(\s*)from {LIBRARY}\b", rf"\1from {CARRIED}", (_top() / file).read_text(encoding="utf-8"), flags=re.M)
         there = out / "draw.py" if file == loader else out / CARRIED / file
         there.parent.mkdir(parents=True, exist_ok=True)
         there.write_text(text, encoding="utf-8")
-    (out / "requirements.txt").write_text("\n".join(REQUIREMENTS) + "\n", encoding="utf-8")
+    (out / "requirements.txt").write_text("\n".join(requirements) + "\n", encoding="utf-8")
 
 
 def _page(source: Source, card: ModelCard, known: Known, folder: Path, onnx: bool) -> str:
@@ -129,7 +134,7 @@ def _page(source: Source, card: ModelCard, known: Known, folder: Path, onnx: boo
 
 
 def _run(card: ModelCard, onnx: bool) -> str:
-    prompted = isinstance(card.network, CaptionedSettings)
+    prompted = isinstance(card.network, ReadsCaptions)
     told = '--prompt "a picture"' if prompted else f"--class {json.dumps((card.focus or card.labels)[0], ensure_ascii=False)}"
     text = f"""## Run
 

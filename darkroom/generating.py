@@ -15,7 +15,7 @@ from PIL import Image
 
 from darkroom.events import Event, Noted, Progressed
 from darkroom.images import Pixels, contact_sheet
-from darkroom.networks.captioned import CaptionedSettings
+from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.saved import Drawing, ModelCard, device_named, load_model, read_card
 from darkroom.provenance import Provenance, ProvenanceError, Signer, encoded, read_provenance
 from darkroom.refs import digest_of
@@ -116,7 +116,7 @@ def generate_folder(
     """
     card = read_card(source.folder)
     _check(card, wish)
-    if isinstance(card.network, CaptionedSettings) and len((wish.prompt or "").encode()) > card.network.length:
+    if isinstance(card.network, ReadsCaptions) and len((wish.prompt or "").encode()) > card.network.length:
         yield Noted(f"the model reads the first {card.network.length} bytes of the prompt; the rest is not read")
     job = _Job(wish, card, out, _shared(source, card, wish))
     _claim(job)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from darkroom.networks.captioned import CaptionedSettings
+from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import Condition, Denoiser
-from darkroom.networks.saved import ModelCard, load_model
+from darkroom.networks.saved import ModelCard, encoder_in, load_model
 
 TOLERANCE = 1e-3  # of images in [-1, 1], whose steps of 8 bits are 8e-3
 CHECKED = (1, 3)  # images at once
@@ -27,7 +27,7 @@ class _Asked(nn.Module):
     def __init__(self, denoiser: Denoiser, card: ModelCard) -> None:
         super().__init__()
         self.denoiser, self.augmentations = denoiser, card.augmentations
-        self.reads = isinstance(card.network, CaptionedSettings)
+        self.reads = isinstance(card.network, ReadsCaptions)
 
     def forward(self, noisy: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
         untouched = noisy.new_zeros(noisy.shape[0], self.augmentations)
@@ -38,6 +38,8 @@ class _Asked(nn.Module):
 
 def write_onnx(model: Path, file: Path) -> None:
     """The denoiser of a model folder as `file`, for any number of images. Raises OnnxError, ModelError."""
+    if encoder_in(model):
+        raise OnnxError("the model reads captions through a pretrained text encoder, which this form cannot hold; export without")
     try:
         import onnx  # noqa: F401
         import onnxruntime
@@ -90,6 +92,6 @@ def _questions(card: ModelCard, count: int) -> tuple[Tensor, Tensor, Tensor]:
     chance = torch.Generator().manual_seed(count)
     sigma = 10 ** torch.linspace(-2, 2, count)
     noisy = sigma[:, None, None, None] * torch.randn(count, 3, card.image_size, card.image_size, generator=chance)
-    if isinstance(card.network, CaptionedSettings):
+    if isinstance(card.network, ReadsCaptions):
         return noisy, sigma, torch.randint(0, 257, (count, card.network.length), generator=chance)
     return noisy, sigma, torch.randint(-1, len(card.labels), (count,), generator=chance)

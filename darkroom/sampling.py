@@ -14,7 +14,7 @@ from torch import Tensor
 
 from darkroom.events import Event, Progressed
 from darkroom.images import Pixels, to_pixels
-from darkroom.networks.captioned import CaptionedSettings, tokens_of
+from darkroom.networks.captioned import ReadsCaptions, tokens_of
 from darkroom.networks.denoiser import Condition, DenoiserContract
 from darkroom.networks.saved import Drawing, ModelCard, ModelError, device_named, load_model
 from darkroom.randomness import LABELS, SAMPLES, generator_for
@@ -169,7 +169,7 @@ def told_of(card: ModelCard, labels: Tensor, noise: Tensor, captions: Sequence[s
     untouched = noise.new_zeros(len(labels), card.augmentations)
     if captions is None:
         return Condition(labels, untouched)
-    if not isinstance(card.network, CaptionedSettings):
+    if not isinstance(card.network, ReadsCaptions):
         raise ModelError(
             f"the model reads no captions, only its labels {', '.join(card.labels)}; train one with network.kind `captioned`"
         )

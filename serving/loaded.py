@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from darkroom.images import Pixels
-from darkroom.networks.captioned import CaptionedSettings
+from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard, ModelError, device_named, load_model
 from darkroom.provenance import Turn
@@ -55,7 +55,7 @@ class Loaded:
     @property
     def reads(self) -> int:
         """How many bytes of a caption it reads; 0 where it reads none."""
-        return self.card.network.length if isinstance(self.card.network, CaptionedSettings) else 0
+        return self.card.network.length if isinstance(self.card.network, ReadsCaptions) else 0
 
     def facts(self) -> "Loaded":
         """The same without its network: what an image needs to say, once it is drawn."""
@@ -129,7 +129,7 @@ def agreeing_sizes(denoiser: Denoiser, card: ModelCard, device: torch.device, ba
     """
     noise = noise_for(0, range(batch), card.image_size).to(device)
     labels = torch.arange(batch, device=device) % len(card.labels)
-    captions = [card.labels[label] for label in labels.tolist()] if isinstance(card.network, CaptionedSettings) else None
+    captions = [card.labels[label] for label in labels.tolist()] if isinstance(card.network, ReadsCaptions) else None
     levels = (0.1, 1.0, 10.0)
 
     def answers(rows: slice) -> Tensor:

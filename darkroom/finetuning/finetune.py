@@ -12,7 +12,7 @@ from darkroom.augmentation import read_recipe
 from darkroom.events import Event, Noted
 from darkroom.finetuning.low_rank import Method
 from darkroom.images import ImageSet, contact_sheet, read_split
-from darkroom.networks.saved import ModelCard, ModelError, build, device_named, load_model
+from darkroom.networks.saved import ModelCard, ModelError, build, device_named, encoder_of, load_model
 from darkroom.randomness import ORDER, generator_for
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.sampling import draw, noise_for
@@ -63,7 +63,7 @@ def finetune(
     ref = yield from run_course(learning, tuned, section, Splits(mixed, held_out), places, conduct)
     if leads():
         _compare(base, places, section.seed)
-    return WeightsRef(ref.path, ref.digest, sum(value.numel() for value in build(tuned).parameters()))
+    return WeightsRef(ref.path, ref.digest, sum(value.numel() for value in build(tuned, encoder_of(model)).parameters()))
 
 
 def _check(base: Path, card: ModelCard, images: ImageSet, places: Places) -> None:

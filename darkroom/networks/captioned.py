@@ -1,7 +1,8 @@
 """Captions: any network told what is in the image by text, through a small encoder trained along.
 
-Text is read as bytes: every language, no vocabulary to keep, no encoder to download. Labels are captions too: where no caption is
-given, a label's own name is read, so that a set labelled `red cat`, `blue robot` teaches what `red` and `robot` mean apart.
+Text is read as bytes: every language, no vocabulary to keep, no encoder to download; or through one that others
+trained on more text than any set of images has. Labels are captions too: where no caption is given, a label's own name is
+read, so that a set labelled `red cat`, `blue robot` teaches what `red` and `robot` mean apart.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from darkroom.images import ImageSet
 from darkroom.networks.conditioning import Conditioned
 from darkroom.networks.denoiser import Condition
+from darkroom.networks.pretrained_text import PretrainedText
 from darkroom.networks.transformer import TransformerSettings
 from darkroom.networks.unet import UnetSettings
 from darkroom.sections import Section
@@ -25,10 +27,9 @@ from darkroom.sections import Section
 MOST_BYTES = 1024  # of a caption that any network reads
 
 
-class CaptionedSettings(Section):
-    """Size of the encoder of captions, and the network that is told what it makes of them."""
+class ReadsCaptions(Section):
+    """Size of what reads captions, and the network that is told what it makes of them."""
 
-    kind: Literal["captioned"]
     length: Annotated[int, Field(ge=1, le=MOST_BYTES, description="bytes of a caption that are read")]
     width: Annotated[int, Field(ge=32, multiple_of=32, description="numbers per byte, and of the caption's embedding")]
     depth: Annotated[int, Field(ge=1, le=12, description="blocks of the encoder")]
@@ -36,7 +37,26 @@ class CaptionedSettings(Section):
 
     def build(self, image_size: int, labels: int, augmentations: int) -> "Captioned":
         """The network for square images of `image_size` pixels; see `name_labels`. Raises ValueError as `image` does."""
-        return Captioned(self, self.image.build(image_size, 0, augmentations, self.width), labels)
+        return Captioned(self, self.image.build(image_size, 0, augmentations, self.width), labels, self._pretrained())
+
+    def _pretrained(self) -> PretrainedText | None:
+        return None
+
+
+class CaptionedSettings(ReadsCaptions):
+    """Text is read as bytes, by an encoder that is trained along."""
+
+    kind: Literal["captioned"]
+
+
+class PretrainedCaptionedSettings(ReadsCaptions):
+    """Text is read through an encoder that others trained, and by blocks on top of it that are trained along."""
+
+    kind: Literal["captioned_pretrained"]
+    encoder: Annotated[str, Field(description="a folder, or a hub's name such as openai/clip-vit-base-patch32")]
+
+    def _pretrained(self) -> PretrainedText:
+        return PretrainedText(self.encoder)
 
 
 def tokens_of(captions: Sequence[str], length: int) -> Tensor:
@@ -70,16 +90,20 @@ def text_of(images: ImageSet, rows: NDArray[np.int64], length: int, by_name: NDA
 class Captioned(nn.Module):
     """(input [n, 3, s, s], level [n], condition) -> answer [n, 3, s, s], the condition's text, or its label's name, read."""
 
-    def __init__(self, settings: CaptionedSettings, image: Conditioned, labels: int) -> None:
+    def __init__(self, settings: ReadsCaptions, image: Conditioned, labels: int, pretrained: PretrainedText | None) -> None:
         super().__init__()
         self.length = settings.length
         self.image = image
-        self.byte = nn.Embedding(257, settings.width)
+        self.pretrained = pretrained
+        if pretrained:
+            self.enter = nn.Linear(pretrained.width, settings.width)
+        else:
+            self.byte = nn.Embedding(257, settings.width)
+            nn.init.normal_(self.byte.weight, std=0.02)
         self.position = nn.Parameter(0.02 * torch.randn(settings.length + 1, settings.width))  # the first is that of the whole
         self.blocks = nn.ModuleList(ReadingBlock(settings.width) for _ in range(settings.depth))
         self.names: Tensor
         self.register_buffer("names", torch.zeros(labels + 1, settings.length, dtype=torch.long), persistent=False)
-        nn.init.normal_(self.byte.weight, std=0.02)
 
     def name_labels(self, names: Sequence[str]) -> None:
         """What is read where a label is told and no text. The row after the last label stays empty: nothing is told."""
@@ -97,8 +121,13 @@ class Captioned(nn.Module):
     def read(self, text: Tensor) -> Tensor:
         """Tokens of captions [n, length] -> their embeddings [n, width]."""
         whole = self.position[:1].expand(text.shape[0], 1, -1)
-        tokens = torch.cat([whole, self.byte(text) + self.position[1:]], dim=1)
-        there = F.pad(text > 0, (1, 0), value=True)[:, None, None, :]  # [n, heads, asking, asked]
+        if self.pretrained:
+            features, there = self.pretrained(text)
+            features = self.enter(F.rms_norm(features, features.shape[-1:]))
+        else:
+            features, there = self.byte(text), text > 0
+        tokens = torch.cat([whole, features + self.position[1:]], dim=1)
+        there = F.pad(there, (1, 0), value=True)[:, None, None, :]  # [n, heads, asking, asked]
         for block in self.blocks:
             tokens = block(tokens, there)
         return F.rms_norm(tokens[:, 0], tokens.shape[-1:])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from darkroom.networks.saved import ModelError, build, read_card, save_model, write_tensors
+from darkroom.networks.saved import ModelError, build, encoder_in, read_card, save_model, write_tensors
 from darkroom.refs import replaced
 
 WIDTHS = (0.05, 0.10)  # the two that are tracked; what is rebuilt is best between and near them
@@ -79,11 +79,11 @@ def write_average(folder: Path, width: float, out: Path) -> None:
     """
     card, weights = read_card(folder), rebuilt(folder, width)
     try:
-        build(card).load_state_dict(weights)
+        build(card, encoder_in(folder)).load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(f"{folder / FOLDER}: not averages of this model: {' '.join(str(error).split())}") from None
     with replaced(out) as fresh:
-        save_model(fresh, weights, card)
+        save_model(fresh, weights, card, encoder_in(folder))
 
 
 def snapshots_of(folder: Path) -> list[int]:

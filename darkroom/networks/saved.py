@@ -11,15 +11,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from darkroom.networks.captioned import Captioned, CaptionedSettings
+from darkroom.networks.captioned import Captioned, CaptionedSettings, PretrainedCaptionedSettings
 from darkroom.networks.denoiser import Denoiser, Preconditioning
+from darkroom.networks.pretrained_text import FOLDER, EncoderUnavailable, copy_encoder
 from darkroom.networks.transformer import TransformerSettings
 from darkroom.networks.unet import UnetSettings
 from darkroom.noise import Schedule
 from darkroom.samplers import Sampler
 from darkroom.sections import Section
 
-Network = Annotated[TransformerSettings | UnetSettings | CaptionedSettings, Field(discriminator="kind")]
+Network = Annotated[
+    TransformerSettings | UnetSettings | CaptionedSettings | PretrainedCaptionedSettings, Field(discriminator="kind")
+]
 
 
 class ModelError(ValueError):
@@ -86,16 +89,35 @@ class ModelCard(Section):
     parent_digest: str  # of the weights it started from; empty for a model from scratch
 
 
-def build(card: ModelCard) -> Denoiser:
-    """An untrained model of the card's shape."""
-    network = card.network.build(card.image_size, len(card.labels), card.augmentations)
+def build(card: ModelCard, encoder: Path | None = None) -> Denoiser:
+    """An untrained model of the card's shape. `encoder`: where its text encoder lies, if not where the card says.
+
+    Raises EncoderUnavailable.
+    """
+    settings = card.network
+    if isinstance(settings, PretrainedCaptionedSettings) and encoder:
+        settings = settings.model_copy(update={"encoder": str(encoder)})
+    network = settings.build(card.image_size, len(card.labels), card.augmentations)
     if isinstance(network, Captioned):
         network.name_labels(card.labels)
     return Denoiser(network, card.preconditioning)
 
 
-def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard) -> None:
-    """Write the two files of a model into an existing folder. Raises OSError."""
+def encoder_of(model: Denoiser) -> Path | None:
+    """The folder of the text encoder that a model reads through, if it does."""
+    network = model.network
+    return network.pretrained.folder if isinstance(network, Captioned) and network.pretrained else None
+
+
+def encoder_in(folder: Path) -> Path | None:
+    """The text encoder beside the weights in a model's folder, if there is one."""
+    return folder / FOLDER if (folder / FOLDER).is_dir() else None
+
+
+def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard, encoder: Path | None = None) -> None:
+    """Write the two files of a model into an existing folder, and a copy of its text encoder's. Raises OSError."""
+    if encoder:
+        copy_encoder(encoder, folder / FOLDER)
     write_tensors(folder / "weights.safetensors", weights)
     (folder / "model.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
 
@@ -132,7 +154,7 @@ def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]
     """The model in `folder`, ready to draw. Raises ModelError."""
     card = read_card(folder)
     with torch.random.fork_rng(devices=[]):  # its first weights are random: whoever trains in this process must not notice
-        model = build(card)
+        model = _built(folder, card)
     try:
         weights = load_file(folder / "weights.safetensors")
         _check_fit({name: value.shape for name, value in weights.items()}, model)
@@ -140,6 +162,13 @@ def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{folder / 'weights.safetensors'}: weights cannot be used: {' '.join(str(error).split())}") from None
     return model.to(device).eval().requires_grad_(False), card
+
+
+def _built(folder: Path, card: ModelCard) -> Denoiser:
+    try:
+        return build(card, encoder_in(folder))
+    except EncoderUnavailable as error:
+        raise ModelError(f"{folder}: the model reads captions through a text encoder. {error}") from None
 
 
 def _check_fit(found: dict[str, torch.Size], model: Denoiser) -> None:

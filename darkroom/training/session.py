@@ -12,10 +12,11 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event, HeldOutMeasured, Noted
 from darkroom.images import ImageSet, contact_sheet
-from darkroom.networks.captioned import CaptionedSettings
+from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.pretrained_text import files_of
 from darkroom.networks.profiles import FOLDER as AVERAGES
-from darkroom.networks.saved import ModelCard, device_named, save_model
+from darkroom.networks.saved import ModelCard, device_named, encoder_of, save_model
 from darkroom.refs import WeightsRef, digest_of, replaced
 from darkroom.sampling import draw, noise_for
 from darkroom.training.beginning import begin
@@ -63,6 +64,8 @@ def run_course(
         yield Noted(f"{learning / parameters:.1%} of the parameters learn")
     yield from _said_of_captions(splits.train, card)
     facts = {**course.model_dump(mode="json"), "model": card.model_dump(mode="json"), "recipe": digest_of(places.augmented)}
+    if encoder := encoder_of(model):
+        facts["encoder"] = {file.name: digest_of(file) for file in files_of(encoder)}
     checkpoints = yield from entered(places.checkpoints, facts)
 
     def draw_sheet(averaged: Denoiser, images_seen: int) -> Sheet:
@@ -78,7 +81,7 @@ def run_course(
     weights = full_state(state.averaged)
     if leads():
         with replaced(places.report) as report, replaced(places.out) as out:
-            save_model(out, weights, done)
+            save_model(out, weights, done, encoder_of(model))
             if (checkpoints / AVERAGES).exists():
                 shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
             write_report(report, state, parameters, course, splits.train)
@@ -112,14 +115,14 @@ def merge_parts(model: Denoiser) -> None:
 def _said_of_captions(images: ImageSet, card: ModelCard) -> Iterator[Event]:
     """That captions are there and not read, where it is so."""
     captioned = sum(bool(caption) for caption in images.captions)
-    if captioned and not isinstance(card.network, CaptionedSettings):
+    if captioned and not isinstance(card.network, ReadsCaptions):
         yield Noted(f"{captioned:,} images have captions, which this network does not read; `network.kind: captioned` does")
 
 
 def sheet_captions(held_out: ImageSet, card: ModelCard) -> list[str] | None:
     """What a sheet is drawn of: captions of held-out images, evenly spread; None where labels are told."""
     captions = [caption for caption in held_out.captions if caption]
-    if not captions or not isinstance(card.network, CaptionedSettings):
+    if not captions or not isinstance(card.network, ReadsCaptions):
         return None
     return [captions[index * len(captions) // SHEET] for index in range(SHEET)]
 

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field, NonNegativeInt
 
 from darkroom.networks.denoiser import Denoiser
-from darkroom.networks.saved import ModelCard, ModelError, build, load_model
+from darkroom.networks.saved import ModelCard, ModelError, build, encoder_of, load_model
 from darkroom.refs import digest_of
 from darkroom.sections import Section
 
@@ -68,7 +68,7 @@ class Weights(Section):
 
 def with_labels(model: Denoiser, old: tuple[str, ...], card: ModelCard) -> Denoiser:
     """The model with a table of all the card's labels: old ones keep their rows, new ones begin as "not told" does."""
-    grown = build(card).to(next(model.parameters()).device)
+    grown = build(card, encoder_of(model)).to(next(model.parameters()).device)
     rows = [old.index(name) if name in old else len(old) for name in card.labels] + [len(old)]
     weights = model.state_dict()
     for name, value in grown.state_dict().items():

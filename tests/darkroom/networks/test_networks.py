@@ -15,6 +15,7 @@ from darkroom.networks.saved import Network, build
 from darkroom.networks.sizes import SIZES, cost_of
 from darkroom.networks.unet import UnetSettings
 from tests.darkroom.tiny import NETWORK, card, stirred
+from tests.darkroom.tiny_encoder import write_encoder
 
 SIGMA = torch.tensor([0.1, 1.0, 10.0])
 UNET = {"kind": "unet", "width": 32, "widening": (1, 2), "depth": 1, "attention": 4}
@@ -25,8 +26,16 @@ KINDS: dict[str, dict[str, Any]] = {
     "unet without attention": UNET | {"attention": 0, "widening": (1,)},
     "captioned": CAPTIONED,
     "captioned transformer": CAPTIONED | {"image": NETWORK},
+    "captioned pretrained": CAPTIONED | {"kind": "captioned_pretrained", "encoder": "tiny"},
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("tiny")
+    write_encoder(folder)
+    KINDS["captioned pretrained"]["encoder"] = str(folder)
 
 
 def condition(label: int, augmentation: float = 0.0) -> Condition:

@@ -1,0 +1,155 @@
+"""A text encoder that others trained: captions are read through it, and it is never trained here.
+
+It is a folder as the hub's repositories are: config.json, model.safetensors and a tokenizer (CLIP's, T5's, any that transformers
+reads). A model keeps a copy of it beside its weights, so that it draws the same wherever it is taken. Nothing in it is executed.
+"""
+
+import importlib
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+FOLDER = "text_encoder"  # in a model's folder
+FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "spiece.model")
+KEPT = 8192  # captions whose features are kept
+READERS = {"clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel", "siglip": "SiglipTextModel", "t5": "T5EncoderModel"}
+
+
+class EncoderUnavailable(ValueError):
+    """The text encoder is not here, or cannot be read. The text says what to put where."""
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files that make up the text encoder in a folder, sorted."""
+    return sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()})
+
+
+def copy_encoder(folder: Path, out: Path) -> None:
+    """Copy a text encoder, and nothing else that lies beside it, into a new folder. Raises OSError."""
+    out.mkdir()
+    for file in files_of(folder):
+        shutil.copyfile(file, out / file.name)
+
+
+class PretrainedText:
+    """What a text encoder makes of captions. No part of a network's weights: copies of a network share it.
+
+    `name`: a folder, or a hub's repository in the user's cache, or fetched. Raises EncoderUnavailable.
+    """
+
+    def __init__(self, name: str) -> None:
+        package = _transformers()
+        self.folder = _folder_of(name)
+        with _readable(self.folder):
+            self._config: Any = package.AutoConfig.from_pretrained(self.folder, local_files_only=True)
+        self.width: int = getattr(self._config, "text_config", self._config).hidden_size
+        self._reader: Any = None
+        self._known: dict[str, Tensor] = {}
+
+    def __deepcopy__(self, _: object) -> "PretrainedText":
+        return self
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    def __call__(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Captions as tokens of bytes, int64 [n, length] (see `captioned.tokens_of`) -> features [n, length, width], one of each
+        of the encoder's own tokens, and which are there, bool [n, length]; of an empty caption none is."""
+        count, length = text.shape
+        features = torch.zeros(count, length, self.width, device=text.device)
+        there = torch.zeros(count, length, dtype=torch.bool, device=text.device)
+        if text.is_meta:  # a network without contents, whose cost is counted
+            return features, there
+        captions = [bytes(byte - 1 for byte in row if byte).decode(errors="ignore") for row in text.tolist()]
+        unknown = [caption for caption in dict.fromkeys(captions) if caption and caption not in self._known]
+        if unknown:
+            self._read(unknown, text.device)
+        for row, caption in enumerate(captions):
+            if caption:
+                known = self._known[caption][:length].to(text.device)
+                features[row, : len(known)], there[row, : len(known)] = known, True
+        while len(self._known) > KEPT:
+            self._known.pop(next(iter(self._known)))
+        return features, there
+
+    def _read(self, captions: Sequence[str], device: torch.device) -> None:
+        """On a processor one by one: what comes of a caption then depends on no other, and a course that goes on is equal bit
+        for bit."""
+        if self._reader is None:
+            self._load()
+        tokenizer, model = self._reader
+        model.to(device)
+        at_once = 1 if device.type == "cpu" else len(captions)
+        for start in range(0, len(captions), at_once):
+            some = list(captions[start : start + at_once])
+            told = tokenizer(some, padding=True, truncation=True, max_length=self._longest(), return_tensors="pt").to(device)
+            with torch.no_grad(), torch.autocast(device.type, enabled=False):
+                answers = model(input_ids=told["input_ids"], attention_mask=told["attention_mask"]).last_hidden_state
+            for caption, answer, mask in zip(some, answers, told["attention_mask"], strict=True):
+                self._known[caption] = answer[mask.bool()].float()
+
+    def _longest(self) -> int:
+        """Tokens that the encoder can read."""
+        told = getattr(self._config, "text_config", self._config)
+        return int(getattr(told, "max_position_embeddings", 512))
+
+    def _load(self) -> None:
+        package = _transformers()
+        reader = getattr(package, READERS.get(self._config.model_type, "AutoModel"))
+        with _readable(self.folder), torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            tokenizer = package.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
+            model, said = reader.from_pretrained(
+                self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+            )
+            if said["missing_keys"]:  # it would go on with random numbers in their place
+                raise ValueError(f"model.safetensors has no {', '.join(sorted(said['missing_keys'])[:3])}")
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        self._reader = tokenizer, model.eval().requires_grad_(False)
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Whatever the package raises on a folder that is not what it should be, as a sentence."""
+    try:
+        yield
+    except Exception as error:  # they are of many kinds
+        raise EncoderUnavailable(
+            f"{folder}: no text encoder can be read from this folder ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}); it needs config.json, model.safetensors and a tokenizer"
+        ) from None
+
+
+def _folder_of(name: str) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    for offline in (True, False):
+        try:
+            folder = Path(snapshot_download(name, allow_patterns=list(FILES), local_files_only=offline, etag_timeout=5))
+        except (OSError, ValueError, RuntimeError):  # not in the cache; then: no network, or no such repository
+            continue
+        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+            return folder
+    raise EncoderUnavailable(
+        f"network.encoder: {name} is no folder here, is not in the user's cache ({HF_HUB_CACHE}) and could not be fetched. Name "
+        "a folder with config.json, model.safetensors and a tokenizer, such as a download of openai/clip-vit-base-patch32; or "
+        "set network.kind to `captioned`: then captions are read by bytes, by an encoder that is trained along"
+    )
+
+
+def _transformers() -> Any:
+    try:
+        package = importlib.import_module("transformers")
+    except ImportError:
+        raise EncoderUnavailable(
+            "network.kind `captioned_pretrained` needs the package transformers: pip install 'darkroom[text]'"
+        ) from None
+    package.utils.logging.disable_progress_bar()
+    package.utils.logging.set_verbosity_error()  # what it would print is raised
+    return package

@@ -1,0 +1,180 @@
+"""Captions read through an encoder that others trained: as they read them, never trained, and carried with the model."""
+
+import copy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from darkroom.exporting import Known, export_folder
+from darkroom.generating import Source
+from darkroom.networks.captioned import Captioned, tokens_of
+from darkroom.networks.denoiser import Condition
+from darkroom.networks.pretrained_text import KEPT, EncoderUnavailable, PretrainedText, files_of
+from darkroom.networks.saved import ModelError, build, encoder_in, encoder_of, load_model, save_model
+from darkroom.networks.sizes import cost_of
+from darkroom.onnx_form import OnnxError, write_onnx
+from darkroom.refs import digest_of
+from darkroom.training.train_base import train_base
+from tests.darkroom.tiny import NETWORK, base_section, card, finished, prepare, stirred, stopped_after
+from tests.darkroom.tiny_encoder import write_encoder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    write_encoder(tmp_path / "encoder")
+    return tmp_path / "encoder"
+
+
+def reading(encoder: Path) -> dict[str, Any]:
+    return {"kind": "captioned_pretrained", "length": 20, "width": 32, "depth": 1, "encoder": str(encoder), "image": NETWORK}
+
+
+def answers(model: Any, *captions: str) -> torch.Tensor:
+    torch.manual_seed(0)
+    noisy, sigma, label = torch.randn(1, 3, 8, 8), torch.ones(1), torch.tensor([-1])
+    asked = [model(noisy, sigma, Condition(label, torch.zeros(1, 0), tokens_of([caption], 20))) for caption in captions]
+    return torch.cat(asked)
+
+
+@pytest.mark.parametrize("kind", ["clip_text_model", "clip", "t5"])
+def test_captions_are_read_as_the_encoder_reads_them(tmp_path: Path, kind: str) -> None:
+    theirs = write_encoder(tmp_path / "encoder", kind)
+    ids = torch.tensor([[3, 6, 4, 1]])  # a red cat <end>
+    expected = getattr(theirs, "text_model", theirs)(input_ids=ids).last_hidden_state[0]
+    features, there = PretrainedText(str(tmp_path / "encoder"))(tokens_of(["a red cat", "", "blue robot"], 24))
+    torch.testing.assert_close(features[0, :4], expected)
+    assert features.shape == (3, 24, 32) and there.sum(1).tolist() == [4, 0, 3]
+    assert not features[~there].any()
+
+
+def test_what_comes_of_a_caption_depends_on_no_other(encoder: Path) -> None:
+    words = ["a red cat", "robot", "blue robot cat a day"]
+    together, _ = PretrainedText(str(encoder))(tokens_of(words, 24))
+    for row, caption in enumerate(words):
+        alone, _ = PretrainedText(str(encoder))(tokens_of([caption], 24))
+        assert torch.equal(alone[0], together[row])
+
+
+def test_a_caption_longer_than_the_encoder_reads_is_cut(encoder: Path) -> None:
+    _, there = PretrainedText(str(encoder))(tokens_of(["cat " * 30], 200))
+    assert there.sum() == 16
+    _, there = PretrainedText(str(encoder))(tokens_of(["a a a a a"], 5))  # of which three bytes are words, and an end
+    assert there.sum() == 4
+
+
+def test_few_captions_are_kept(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("darkroom.networks.pretrained_text.KEPT", 2)
+    reader = PretrainedText(str(encoder))
+    first, _ = reader(tokens_of(["cat", "robot", "red", "blue"], 8))
+    assert len(reader._known) == 2 < KEPT
+    again, _ = reader(tokens_of(["cat", "robot", "red", "blue"], 8))
+    assert torch.equal(first, again)
+
+
+def test_it_is_no_part_of_the_weights_and_copies_share_it(encoder: Path) -> None:
+    model = stirred(build(card(network=reading(encoder))))
+    assert isinstance(model.network, Captioned) and model.network.pretrained
+    assert copy.deepcopy(model).network.pretrained is model.network.pretrained  # type: ignore[union-attr]
+    assert not any("pretrained" in name for name in model.state_dict())
+    first, second, nothing = answers(model, "a red cat", "a blue cat", "")
+    assert not torch.allclose(first, second) and not torch.allclose(first, nothing)
+    size = sum(weight.numel() for weight in model.network.parameters())
+    assert cost_of(card(network=reading(encoder)).network, 8, labels=2).parameters == size
+
+
+def test_a_model_keeps_a_copy_and_reads_through_that(encoder: Path, tmp_path: Path) -> None:
+    (encoder / "pytorch_model.bin").write_bytes(b"a pickle, perhaps")
+    model = stirred(build(card(network=reading(encoder))))
+    (tmp_path / "model").mkdir()
+    save_model(tmp_path / "model", model.state_dict(), card(network=reading(encoder)), encoder_of(model))
+    before = answers(model, "a red cat")
+    encoder.rename(tmp_path / "elsewhere")
+    loaded, _ = load_model(tmp_path / "model", CPU)
+    assert torch.equal(answers(loaded, "a red cat"), before)
+    kept = encoder_in(tmp_path / "model")
+    assert kept and {file.name for file in kept.iterdir()} == {file.name for file in files_of(tmp_path / "elsewhere")}
+    assert not (kept / "pytorch_model.bin").exists()
+
+
+def test_a_course_trains_what_follows_the_encoder_and_goes_on_bit_for_bit(encoder: Path, tmp_path: Path) -> None:
+    section = base_section(network=reading(encoder))
+    straight, stopped = prepare(tmp_path / "straight"), prepare(tmp_path / "stopped")
+    before = {file.name: digest_of(file) for file in files_of(encoder)}
+    _, ref = finished(train_base(section, straight))
+    for count in (3, 5):
+        stopped_after(train_base(section, stopped), count)
+    _, again = finished(train_base(section, stopped))
+    assert again.digest == ref.digest
+    kept = encoder_in(straight.out)
+    assert kept and {file.name: digest_of(file) for file in files_of(kept)} == before
+
+
+def test_another_encoder_in_the_same_folder_begins_anew(encoder: Path, tmp_path: Path) -> None:
+    section, places = base_section(network=reading(encoder)), prepare(tmp_path / "course")
+    stopped_after(train_base(section, places), 6)
+    for file in encoder.iterdir():
+        file.unlink()
+    write_encoder(encoder, seed=1)
+    events, _ = finished(train_base(section, places))
+    assert not any("going on from" in getattr(event, "text", "") for event in events)
+
+
+def test_an_export_carries_it_and_the_onnx_form_refuses(encoder: Path, tmp_path: Path) -> None:
+    about = card(network=reading(encoder))
+    model = stirred(build(about))
+    (tmp_path / "model").mkdir()
+    save_model(tmp_path / "model", model.state_dict(), about, encoder_of(model))
+    finished(export_folder(Source(tmp_path / "model", "cats", ""), tmp_path / "out", Known(), onnx=False))
+    loaded, _ = load_model(tmp_path / "out", CPU)
+    assert torch.equal(answers(loaded, "blue robot"), answers(model, "blue robot"))
+    assert "transformers" in (tmp_path / "out/requirements.txt").read_text()
+    assert (tmp_path / "out/darkroom_model/networks/pretrained_text.py").exists()
+    with pytest.raises(OnnxError, match="pretrained text encoder, which this form cannot hold"):
+        write_onnx(tmp_path / "model", tmp_path / "denoiser.onnx")
+
+
+def test_what_is_no_encoder_is_named(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", _offline)
+    with pytest.raises(EncoderUnavailable, match=r"nobody/nothing is no folder here, is not in the user's cache .* by bytes"):
+        PretrainedText("nobody/nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(EncoderUnavailable, match=r"empty: no text encoder can be read .* needs config\.json, model\.safetensors"):
+        PretrainedText(str(tmp_path / "empty"))
+    whole = (encoder / "model.safetensors").read_bytes()
+    for content in (whole[: len(whole) // 2], None):
+        (encoder / "model.safetensors").unlink()
+        if content:
+            (encoder / "model.safetensors").write_bytes(content)
+        with pytest.raises(EncoderUnavailable, match="no text encoder can be read"):
+            PretrainedText(str(encoder))(tokens_of(["cat"], 8))
+
+
+def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    write_encoder(tmp_path / "encoder", "t5")
+    weights = load_file(tmp_path / "encoder/model.safetensors")
+    name = next(name for name in weights if "layer_norm" in name)
+    save_file(
+        {key: value for key, value in weights.items() if key != name}, tmp_path / "encoder/model.safetensors", {"format": "pt"}
+    )
+    with pytest.raises(EncoderUnavailable, match=r"model\.safetensors has no .*layer_norm"):
+        PretrainedText(str(tmp_path / "encoder"))(tokens_of(["cat"], 8))
+
+
+def test_without_the_package_it_says_what_to_install(encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(card(network=reading(encoder)))
+    (tmp_path / "model").mkdir()
+    save_model(tmp_path / "model", model.state_dict(), card(network=reading(encoder)), encoder_of(model))
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ModelError, match=r"through a text encoder\. .* pip install 'darkroom\[text\]'"):
+        load_model(tmp_path / "model", CPU)
+
+
+def _offline(*_: object, **__: object) -> str:
+    raise OSError("no network")
