@@ -157,6 +157,11 @@ def _settings(given: argparse.Namespace) -> Params:
     ):
         if value is not None:
             settings[section] = {**settings[section], name: value}
+    if given.captions is not None:
+        settings["train_base"] = {
+            **settings["train_base"],
+            "network": _reading(settings["train_base"]["network"], given.captions),
+        }
     checked = validated(Params, settings, file)
     if getattr(given, "images", None) is None:
         return checked
@@ -174,6 +179,16 @@ def _network(named: str | None) -> dict[str, Any] | None:
     if named not in sizes:
         raise SettingsError(f"--network {named}: no such size; there are {', '.join(sizes)}")
     return sizes[named].model_dump()
+
+
+def _reading(network: dict[str, Any], encoder: str) -> dict[str, Any]:
+    """The network, reading captions; one that does so already keeps the size of what reads."""
+    from darkroom.networks.sizes import READER
+
+    whole = network if "image" in network else {**READER, "image": network}
+    if encoder:
+        return {**whole, "kind": "captioned_pretrained", "encoder": encoder}
+    return {key: value for key, value in whole.items() if key != "encoder"} | {"kind": "captioned"}
 
 
 def shown(steps: Generator[Event, None, Answer]) -> Answer:

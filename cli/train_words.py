@@ -20,7 +20,8 @@ def _train(words: Words) -> None:
         words,
         "train",
         "a folder of images becomes a model folder, within a budget; needs no workspace",
-        "darkroom train --data photos --minutes 10 --out model\n  darkroom train --data photos --images 50000 --out model",
+        "darkroom train --data photos --minutes 10 --out model\n  darkroom train --data photos --images 50000 --out model\n"
+        "  darkroom train --data photos --captions --minutes 60 --out model",
     )
     word.add_argument("--data", type=Path, metavar="FOLDER", required=True, help="your images; sub-folders are labels")
     word.add_argument("--out", type=Path, metavar="DIR", required=True, help="model, samples, plots; again the same: it goes on")
@@ -102,6 +103,13 @@ def _average(words: Words) -> None:
 
 def _settings(word: argparse.ArgumentParser) -> None:
     word.add_argument("--network", metavar="SIZE", help="such as transformer-S or unet-M; `darkroom plan --sizes` lists them")
+    word.add_argument(
+        "--captions",
+        nargs="?",
+        const="",
+        metavar="ENCODER",
+        help="the network reads captions: by bytes, or through a pretrained text ENCODER (a folder, or a hub's name)",
+    )
     word.add_argument("--size", type=int, help="side of the images in pixels")
     word.add_argument("--params", type=Path, metavar="FILE", help="settings; else the ones Darkroom comes with")
     word.add_argument("--seed", type=int, help="of weights, noise and data order")

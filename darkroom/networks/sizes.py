@@ -30,6 +30,7 @@ SIZES: dict[str, dict[str, Network]] = {
         "L": UnetSettings(kind="unet", width=192, widening=(1, 2, 2), depth=3, attention=16),
     },
 }
+READER = {"length": 128, "width": 128, "depth": 2}  # of what reads captions for any of them
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,9 @@ import yaml
 from safetensors.torch import load_file
 
 from cli.main import main
+from darkroom.networks.saved import read_card
 from tests.conftest import draw_images, tiny_settings
+from tests.darkroom.tiny_encoder import write_encoder
 
 TOP = Path(__file__).parents[2]
 
@@ -80,3 +82,27 @@ def test_sizes_are_listed_and_taken(pictures: Path, capsys: pytest.CaptureFixtur
     assert "transformer-XS" in said and "unet-L" in said and "GFLOP" in said
     assert main(["train", "--data", str(pictures), "--out", "never", "--network", "unet-XXL"]) == 1
     assert "there are transformer-XS" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pretrained", [False, True], ids=["by bytes", "pretrained"])
+def test_a_network_reads_the_captions_of_a_folder_and_is_asked_by_a_prompt(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], pretrained: bool
+) -> None:
+    photos = draw_images(tmp_path / "photos", 40)
+    for image in photos.rglob("*.png"):
+        image.with_suffix(".txt").write_text("a red cat", encoding="utf-8")
+    encoder = []
+    if pretrained:
+        write_encoder(tmp_path / "encoder")
+        encoder = [str(tmp_path / "encoder")]
+    given = ["train", "--data", str(photos), *words[3:], "--out", str(tmp_path / "model"), "--captions", *encoder]
+    assert main(given) == 0
+    about = read_card(tmp_path / "model")
+    assert about.network.kind == ("captioned_pretrained" if pretrained else "captioned")
+    assert set((tmp_path / "model/samples.txt").read_text(encoding="utf-8").split("\n")) == {"a red cat", ""}
+    out = ["--count", "2", "--out", str(tmp_path / "drawn")]
+    assert main(["generate", "--model", str(tmp_path / "model"), "--prompt", "a blue robot", *out]) == 0
+    assert len(list((tmp_path / "drawn").glob("*.png"))) >= 2
+    assert main([*given, "--seed", "9"]) == 0
+    assert read_card(tmp_path / "model").network == about.network
+    assert "captions, which" not in capsys.readouterr().out
