@@ -128,7 +128,7 @@ def _keep(given: argparse.Namespace, places: tuple[Path, Path, Path], taken: "Me
     card = read_card(folder).model_copy(update={"drawing": taken.candidate.drawing})
     if given.out is not None:
         with replaced(given.out) as fresh:
-            save_model(fresh, taken.candidate.weights.of(folder), card, encoder_in(folder))
+            save_model(fresh, taken.candidate.weights.of(folder), card, encoder_in(folder, card))
         say(f"model       {given.out}")
     if given.apply:
         _apply(found, at, taken)

@@ -187,7 +187,8 @@ def _reading(network: dict[str, Any], encoder: str) -> dict[str, Any]:
 
     whole = network if "image" in network else {**READER, "image": network}
     if encoder:
-        return {**whole, "kind": "captioned_pretrained", "encoder": encoder}
+        here = str(Path(encoder).absolute()) if Path(encoder).is_dir() else encoder
+        return {**whole, "kind": "captioned_pretrained", "encoder": here}
     return {key: value for key, value in whole.items() if key != "encoder"} | {"kind": "captioned"}
 
 

@@ -53,7 +53,7 @@ def export_folder(source: Source, out: Path, known: Known, onnx: bool) -> Genera
     with replaced(out) as fresh:
         for name in ("model.json", WEIGHTS):
             (fresh / name).write_bytes((source.folder / name).read_bytes())
-        encoder = encoder_in(source.folder)
+        encoder = encoder_in(source.folder, card)
         if encoder:
             copy_encoder(encoder, fresh / encoder.name)
         origin = {"model": source.name, "version": source.version, "darkroom": __version__}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import Condition, Denoiser
-from darkroom.networks.saved import ModelCard, encoder_in, load_model
+from darkroom.networks.saved import ModelCard, encoder_in, load_model, read_card
 
 TOLERANCE = 1e-3  # of images in [-1, 1], whose steps of 8 bits are 8e-3
 CHECKED = (1, 3)  # images at once
@@ -38,7 +38,7 @@ class _Asked(nn.Module):
 
 def write_onnx(model: Path, file: Path) -> None:
     """The denoiser of a model folder as `file`, for any number of images. Raises OnnxError, ModelError."""
-    if encoder_in(model):
+    if encoder_in(model, read_card(model)):
         raise OnnxError("the model reads captions through a pretrained text encoder, which this form cannot hold; export without")
     try:
         import onnx  # noqa: F401

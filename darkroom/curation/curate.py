@@ -241,7 +241,8 @@ def _duplicates(
         prints.append(one.fingerprint)
     key = settings.model_dump_json(exclude={"same_content"})
     known = compared(prints, settings, memory.compared(key))
-    memory.remember(known, key)
+    if known.complete:
+        memory.remember(known, key)
     copies = [one for one in find_duplicates(prints, settings, kept, known) if one.path not in kept]
     if content is None or settings.same_content is None:
         return copies

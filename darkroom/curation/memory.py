@@ -24,6 +24,7 @@ from zipfile import BadZipFile
 import numpy as np
 import PIL
 
+import darkroom.images
 from darkroom.curation.examining import Look
 from darkroom.curation.fingerprints import Arrays, Fingerprint
 from darkroom.curation.pairs import Compared, Pair
@@ -233,7 +234,7 @@ def _unwritable_told(folder: Path) -> Iterator[None]:
 def key_of(*settings: str) -> str:
     """What stands for a way to look: settings, the code of this room, and the versions of what decodes."""
     whole = hashlib.sha256(json.dumps([*settings, PIL.__version__, np.__version__]).encode())
-    for file in sorted(Path(__file__).parent.glob("*.py")):
+    for file in [*sorted(Path(__file__).parent.glob("*.py")), Path(darkroom.images.__file__)]:
         whole.update(file.read_bytes())
     return whole.hexdigest()[:16]
 

@@ -49,7 +49,12 @@ def unknown_columns(columns: Iterable[str]) -> list[str]:
 
 def label_in(row: Mapping[str, Any]) -> str | None:
     """The label that a row gives, as text; None where it gives none, or something that is no text and no number."""
-    return next((str(row[name]) for name in LABELS if isinstance(row.get(name), str | int | float) and row[name] != ""), None)
+    return next((_text(row[name]) for name in LABELS if isinstance(row.get(name), str | int | float) and row[name] != ""), None)
+
+
+def _text(value: str | float) -> str:
+    """As text that can be written anywhere: JSON may hold halves of characters, such as of a cut emoji."""
+    return str(value).encode(errors="replace").decode()
 
 
 def caption_in(row: Mapping[str, Any]) -> str | None:
@@ -59,7 +64,7 @@ def caption_in(row: Mapping[str, Any]) -> str | None:
         if isinstance(value, list | tuple):
             value = next(iter(value), None)
         if isinstance(value, str | int | float) and value != "":
-            return str(value).strip() or None
+            return _text(value).strip() or None
     return None
 
 

@@ -47,25 +47,29 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Compared:
-    """Pictures that were compared, by their pixel digests (bytes, [n]), and the pairs among them."""
+    """Pictures that were compared, by their pixel digests (bytes, [n]), and the pairs among them.
+
+    Not `complete` where so many hashes are equal that only the first of them met others: nothing may rest on that later.
+    """
 
     digests: NDArray[np.bytes_]
     pairs: tuple[Pair, ...]
+    complete: bool = True
 
 
 def compared(prints: Sequence[Fingerprint], settings: DuplicateSettings, before: Compared | None = None) -> Compared:
     """All pairs among pictures. Of those that were compared `before`, by these settings, only the new are looked at."""
     apart = sorted({one.pixel_digest: one for one in prints}.values(), key=_rank)
     digests = np.array([one.pixel_digest for one in apart], np.bytes_)
-    fresh, pairs = np.ones(len(apart), bool), list[Pair]()
-    if before is not None and not _many_alike(apart):
+    fresh, pairs, complete = np.ones(len(apart), bool), list[Pair](), not _many_alike(apart)
+    if before is not None and before.complete and complete:
         fresh = ~np.isin(digests, before.digests)
         stay = set(np.intersect1d(_named_in(before.pairs), digests).astype(str).tolist())
         pairs += [pair for pair in before.pairs if pair.whole in stay and pair.part in stay]
     if len(apart) > 1 and fresh.any():
         for whole, part, score, how in _verified(apart, settings, fresh):
             pairs.append(Pair(apart[whole].pixel_digest, apart[part].pixel_digest, score, how))
-    return Compared(digests, tuple(sorted(pairs)))
+    return Compared(digests, tuple(sorted(pairs)), complete)
 
 
 def _named_in(pairs: Sequence[Pair]) -> NDArray[np.bytes_]:
@@ -83,9 +87,12 @@ def sharpness_step(one: Fingerprint) -> int:
 
 
 def _many_alike(prints: Sequence[Fingerprint]) -> bool:
-    """Whether so many hashes are equal that only some of them are compared: then it matters which come first."""
-    hashes = [[one.perceptual_hash for one in prints], [one.difference_hash for one in prints]]
-    return any(np.unique(np.array(some, np.uint64), return_counts=True)[1].max(initial=0) > MOST_ALIKE for some in hashes)
+    """Whether more hashes are equal than `near_hashes` lets meet others: which these are then depends on who else is there."""
+    if len(prints) <= MOST_ALIKE:
+        return False
+    whole = np.array([(one.perceptual_hash, one.difference_hash) for one in prints], np.uint64)
+    hashes = np.concatenate([whole, np.stack([one.views for one in prints])], axis=1)
+    return any(np.unique(some, return_counts=True)[1].max() > MOST_ALIKE for some in hashes.T)
 
 
 def _verified(

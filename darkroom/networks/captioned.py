@@ -30,8 +30,8 @@ MOST_BYTES = 1024  # of a caption that any network reads
 class ReadsCaptions(Section):
     """Size of what reads captions, and the network that is told what it makes of them."""
 
-    length: Annotated[int, Field(ge=1, le=MOST_BYTES, description="bytes of a caption that are read")]
-    width: Annotated[int, Field(ge=32, multiple_of=32, description="numbers per byte, and of the caption's embedding")]
+    length: Annotated[int, Field(ge=1, le=MOST_BYTES, description="bytes of a caption that are read; and at most as many tokens")]
+    width: Annotated[int, Field(ge=32, multiple_of=32, description="numbers per token, and of the caption's embedding")]
     depth: Annotated[int, Field(ge=1, le=12, description="blocks of the encoder")]
     image: Annotated[TransformerSettings | UnetSettings, Field(discriminator="kind", description="the network that draws")]
 
@@ -53,7 +53,7 @@ class PretrainedCaptionedSettings(ReadsCaptions):
     """Text is read through an encoder that others trained, and by blocks on top of it that are trained along."""
 
     kind: Literal["captioned_pretrained"]
-    encoder: Annotated[str, Field(description="a folder, or a hub's name such as openai/clip-vit-base-patch32")]
+    encoder: Annotated[str, Field(min_length=1, description="a folder, or a hub's name such as openai/clip-vit-base-patch32")]
 
     def _pretrained(self) -> PretrainedText:
         return PretrainedText(self.encoder)
@@ -63,7 +63,7 @@ def tokens_of(captions: Sequence[str], length: int) -> Tensor:
     """Captions as bytes plus one; 0 is nothing. What is longer is cut. int64 [captions, length]"""
     rows = np.zeros((len(captions), length), np.int64)
     for row, caption in zip(rows, captions, strict=True):
-        read = np.frombuffer(caption.encode()[:length], np.uint8)
+        read = np.frombuffer(caption.encode(errors="replace")[:length], np.uint8)
         row[: len(read)] = read
         row[: len(read)] += 1
     return torch.from_numpy(rows)
@@ -71,7 +71,7 @@ def tokens_of(captions: Sequence[str], length: int) -> Tensor:
 
 def longest_text(images: ImageSet) -> int:
     """Bytes of the longest caption or label's name; 0 where no image has a caption: then labels are all that is told."""
-    captions = [len(caption.encode()) for caption in images.captions if caption]
+    captions = [len(caption.encode(errors="replace")) for caption in images.captions if caption]
     return min(MOST_BYTES, max([*captions, *(len(name.encode()) for name in images.names)])) if captions else 0
 
 

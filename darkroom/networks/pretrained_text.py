@@ -14,10 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darkroom.refs import digest_of
+
 FOLDER = "text_encoder"  # in a model's folder
-FILES = ("config.json", "model.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "spiece.model")
-KEPT = 8192  # captions whose features are kept
-READERS = {"clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel", "siglip": "SiglipTextModel", "t5": "T5EncoderModel"}
+TOKENIZERS = ("tokenizer*", "vocab*", "*.model", "source.spm", "target.spm")
+FILES = ("config.json", "model.safetensors", "merges.txt", "special_tokens_map.json", "added_tokens.json", *TOKENIZERS)
+KEPT = 64_000_000  # numbers: what is kept of captions' features
+READERS = {"clip": "CLIPTextModel", "clip_text_model": "CLIPTextModel", "t5": "T5EncoderModel"}
+LONG = "a long text " * 1000  # longer than any encoder reads
 
 
 class EncoderUnavailable(ValueError):
@@ -27,6 +31,11 @@ class EncoderUnavailable(ValueError):
 def files_of(folder: Path) -> list[Path]:
     """The files that make up the text encoder in a folder, sorted."""
     return sorted({file for pattern in FILES for file in folder.glob(pattern) if file.is_file()})
+
+
+def digests_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of each file of the text encoder in a folder."""
+    return {file.name: digest_of(file) for file in files_of(folder)}
 
 
 def copy_encoder(folder: Path, out: Path) -> None:
@@ -44,12 +53,16 @@ class PretrainedText:
 
     def __init__(self, name: str) -> None:
         package = _transformers()
-        self.folder = _folder_of(name)
+        self.folder = folder_of(name)
         with _readable(self.folder):
-            self._config: Any = package.AutoConfig.from_pretrained(self.folder, local_files_only=True)
-        self.width: int = getattr(self._config, "text_config", self._config).hidden_size
-        self._reader: Any = None
+            config = package.AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+            told = getattr(config, "text_config", None) or config
+            self.width: int = told.hidden_size
+            self._longest = int(getattr(told, "max_position_embeddings", 512))
+            if torch.get_default_device().type != "meta":  # there a network's cost is counted, and nothing read
+                self._load(READERS.get(config.model_type, "AutoModel"))
         self._known: dict[str, Tensor] = {}
+        self._held = 0
 
     def __deepcopy__(self, _: object) -> "PretrainedText":
         return self
@@ -63,6 +76,7 @@ class PretrainedText:
         there = torch.zeros(count, length, dtype=torch.bool, device=text.device)
         if text.is_meta:  # a network without contents, whose cost is counted
             return features, there
+        # A condition holds tensors alone: text travels as bytes, and is text again here.
         captions = [bytes(byte - 1 for byte in row if byte).decode(errors="ignore") for row in text.tolist()]
         unknown = [caption for caption in dict.fromkeys(captions) if caption and caption not in self._known]
         if unknown:
@@ -71,44 +85,45 @@ class PretrainedText:
             if caption:
                 known = self._known[caption][:length].to(text.device)
                 features[row, : len(known)], there[row, : len(known)] = known, True
-        while len(self._known) > KEPT:
-            self._known.pop(next(iter(self._known)))
+        while self._held > KEPT:
+            self._held -= self._known.pop(next(iter(self._known))).numel()
         return features, there
 
     def _read(self, captions: Sequence[str], device: torch.device) -> None:
         """On a processor one by one: what comes of a caption then depends on no other, and a course that goes on is equal bit
         for bit."""
-        if self._reader is None:
-            self._load()
-        tokenizer, model = self._reader
-        model.to(device)
         at_once = 1 if device.type == "cpu" else len(captions)
         for start in range(0, len(captions), at_once):
             some = list(captions[start : start + at_once])
-            told = tokenizer(some, padding=True, truncation=True, max_length=self._longest(), return_tensors="pt").to(device)
-            with torch.no_grad(), torch.autocast(device.type, enabled=False):
-                answers = model(input_ids=told["input_ids"], attention_mask=told["attention_mask"]).last_hidden_state
-            for caption, answer, mask in zip(some, answers, told["attention_mask"], strict=True):
-                self._known[caption] = answer[mask.bool()].float()
+            for caption, features in zip(some, self._features(some, device), strict=True):
+                self._known[caption] = features
+                self._held += features.numel()
 
-    def _longest(self) -> int:
-        """Tokens that the encoder can read."""
-        told = getattr(self._config, "text_config", self._config)
-        return int(getattr(told, "max_position_embeddings", 512))
+    def _features(self, captions: list[str], device: torch.device) -> list[Tensor]:
+        """Of each caption, one row for each of its tokens."""
+        words: dict[str, Any] = {"padding": True, "truncation": True, "max_length": self._longest, "return_tensors": "pt"}
+        told = self._tokenizer(captions, return_attention_mask=True, **words).to(device)
+        with torch.no_grad(), torch.autocast(device.type, enabled=False):
+            answers = self._model.to(device)(input_ids=told["input_ids"], attention_mask=told["attention_mask"])
+        pairs = zip(answers.last_hidden_state, told["attention_mask"], strict=True)
+        return [answer[mask.bool()].float() for answer, mask in pairs]
 
-    def _load(self) -> None:
+    def _load(self, reader: str) -> None:
         package = _transformers()
-        reader = getattr(package, READERS.get(self._config.model_type, "AutoModel"))
-        with _readable(self.folder), torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            tokenizer = package.AutoTokenizer.from_pretrained(self.folder, local_files_only=True)
-            model, said = reader.from_pretrained(
-                self.folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        sure = {"local_files_only": True, "trust_remote_code": False}
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            self._tokenizer = package.AutoTokenizer.from_pretrained(self.folder, **sure)
+            model, said = getattr(package, reader).from_pretrained(
+                self.folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **sure
             )
-            if said["missing_keys"]:  # it would go on with random numbers in their place
-                raise ValueError(f"model.safetensors has no {', '.join(sorted(said['missing_keys'])[:3])}")
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        self._reader = tokenizer, model.eval().requires_grad_(False)
+        if said["missing_keys"]:  # it would go on with random numbers in their place
+            raise ValueError(f"model.safetensors has no {', '.join(sorted(said['missing_keys'])[:3])}")
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._longest = min(self._longest, self._tokenizer.model_max_length)  # some encoders keep places for themselves
+        self._model = model.eval().requires_grad_(False)
+        if self._features([LONG], torch.device("cpu"))[0].shape[1:] != (self.width,):  # before a course begins, not within
+            raise ValueError("it makes no features of text")
 
 
 @contextmanager
@@ -123,23 +138,29 @@ def _readable(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _folder_of(name: str) -> Path:
+def folder_of(name: str) -> Path:
+    """The folder of a text encoder: itself, or that of a hub's repository. Raises EncoderUnavailable."""
     if Path(name).is_dir():
         return Path(name)
     from huggingface_hub import snapshot_download
     from huggingface_hub.constants import HF_HUB_CACHE
 
+    why = ""
     for offline in (True, False):
         try:
             folder = Path(snapshot_download(name, allow_patterns=list(FILES), local_files_only=offline, etag_timeout=5))
-        except (OSError, ValueError, RuntimeError):  # not in the cache; then: no network, or no such repository
+        except (OSError, ValueError, RuntimeError) as error:  # not in the cache; then: no network, or no such repository
+            why = " ".join(str(error).split())[:150]
             continue
-        if (folder / "config.json").is_file() and (folder / "model.safetensors").is_file():
+        whole = (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
+        if whole and any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
             return folder
+        why = "config.json, model.safetensors or a tokenizer is missing there"
     raise EncoderUnavailable(
-        f"network.encoder: {name} is no folder here, is not in the user's cache ({HF_HUB_CACHE}) and could not be fetched. Name "
-        "a folder with config.json, model.safetensors and a tokenizer, such as a download of openai/clip-vit-base-patch32; or "
-        "set network.kind to `captioned`: then captions are read by bytes, by an encoder that is trained along"
+        f"network.encoder: {name} is no folder here, is not in the user's cache ({HF_HUB_CACHE}) and could not be fetched "
+        f"({why}). Name a folder with config.json, model.safetensors and a tokenizer, such as a download of "
+        "openai/clip-vit-base-patch32; or set network.kind to `captioned`: then captions are read by bytes, by an encoder "
+        "that is trained along"
     )
 
 

@@ -79,11 +79,11 @@ def write_average(folder: Path, width: float, out: Path) -> None:
     """
     card, weights = read_card(folder), rebuilt(folder, width)
     try:
-        build(card, encoder_in(folder)).load_state_dict(weights)
+        build(card, encoder_in(folder, card)).load_state_dict(weights)
     except RuntimeError as error:
         raise ModelError(f"{folder / FOLDER}: not averages of this model: {' '.join(str(error).split())}") from None
     with replaced(out) as fresh:
-        save_model(fresh, weights, card, encoder_in(folder))
+        save_model(fresh, weights, card, encoder_in(folder, card))
 
 
 def snapshots_of(folder: Path) -> list[int]:

@@ -109,9 +109,13 @@ def encoder_of(model: Denoiser) -> Path | None:
     return network.pretrained.folder if isinstance(network, Captioned) and network.pretrained else None
 
 
-def encoder_in(folder: Path) -> Path | None:
-    """The text encoder beside the weights in a model's folder, if there is one."""
-    return folder / FOLDER if (folder / FOLDER).is_dir() else None
+def encoder_in(folder: Path, card: ModelCard) -> Path | None:
+    """The text encoder beside the weights in a model's folder, if it reads through one. Raises ModelError where that is gone."""
+    if not isinstance(card.network, PretrainedCaptionedSettings):
+        return None
+    if not (folder / FOLDER).is_dir():
+        raise ModelError(f"{folder}: {FOLDER}, through which the model reads captions, is missing; copy the model's whole folder")
+    return folder / FOLDER
 
 
 def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard, encoder: Path | None = None) -> None:
@@ -166,7 +170,7 @@ def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]
 
 def _built(folder: Path, card: ModelCard) -> Denoiser:
     try:
-        return build(card, encoder_in(folder))
+        return build(card, encoder_in(folder, card))
     except EncoderUnavailable as error:
         raise ModelError(f"{folder}: the model reads captions through a text encoder. {error}") from None
 

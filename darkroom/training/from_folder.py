@@ -17,6 +17,10 @@ from safetensors.torch import load_file
 from darkroom.augmentation import AugmentSection, augment
 from darkroom.curation.curate import CurateSection, curate
 from darkroom.events import Event, Noted, kept
+from darkroom.networks.captioned import PretrainedCaptionedSettings
+from darkroom.networks.pretrained_text import FOLDER as TEXT_ENCODER
+from darkroom.networks.pretrained_text import digests_of, folder_of
+from darkroom.networks.profiles import FOLDER as AVERAGES
 from darkroom.networks.saved import device_named
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.sampling import evaluations
@@ -50,6 +54,9 @@ class Request:
         listed = [(str(file.relative_to(self.source)), file.stat()) for file in sorted(self.source.rglob("*")) if file.is_file()]
         text = json.dumps([(name, status.st_size, status.st_mtime_ns) for name, status in listed])
         sections = {name: getattr(self, name).model_dump(mode="json") for name in ("curate", "augment", "train")}
+        network = self.train.network
+        if isinstance(network, PretrainedCaptionedSettings):
+            sections["encoder"] = digests_of(folder_of(network.encoder))
         return {**sections, "minutes": self.minutes, "images": hashlib.sha256(text.encode()).hexdigest()}
 
 
@@ -115,6 +122,8 @@ def _trained_once(request: Request, work: Path, conduct: Conduct) -> Generator[E
 
 def _move(work: Path, out: Path) -> None:
     """The model, what shows it and what was told, out of the work folder, which goes."""
+    for former in (out / AVERAGES, out / TEXT_ENCODER):  # of another request, which the new model may not have
+        shutil.rmtree(former, ignore_errors=True)
     for made in (work / "report", work / "model"):
         for file in sorted(made.iterdir()):
             if (out / file.name).is_dir():

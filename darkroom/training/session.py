@@ -14,7 +14,7 @@ from darkroom.events import Event, HeldOutMeasured, Noted
 from darkroom.images import ImageSet, contact_sheet
 from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import Denoiser
-from darkroom.networks.pretrained_text import files_of
+from darkroom.networks.pretrained_text import digests_of
 from darkroom.networks.profiles import FOLDER as AVERAGES
 from darkroom.networks.saved import ModelCard, device_named, encoder_of, save_model
 from darkroom.refs import WeightsRef, digest_of, replaced
@@ -65,7 +65,7 @@ def run_course(
     yield from _said_of_captions(splits.train, card)
     facts = {**course.model_dump(mode="json"), "model": card.model_dump(mode="json"), "recipe": digest_of(places.augmented)}
     if encoder := encoder_of(model):
-        facts["encoder"] = {file.name: digest_of(file) for file in files_of(encoder)}
+        facts["encoder"] = digests_of(encoder)
     checkpoints = yield from entered(places.checkpoints, facts)
 
     def draw_sheet(averaged: Denoiser, images_seen: int) -> Sheet:

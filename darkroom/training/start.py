@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, NonNegativeInt
 
 from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.pretrained_text import digests_of
 from darkroom.networks.saved import ModelCard, ModelError, build, encoder_of, load_model
 from darkroom.refs import digest_of
 from darkroom.sections import Section
@@ -52,6 +53,9 @@ class Weights(Section):
         parent, theirs = load_model(folder, torch.device("cpu"))
         parts = ("network", "preconditioning", "image_size", "augmentations")
         other = [part for part in parts if getattr(theirs, part) != getattr(card, part)]
+        encoders = [encoder and digests_of(encoder) for encoder in (encoder_of(parent), encoder_of(model))]
+        if encoders[0] != encoders[1]:
+            other.append("text encoder")
         if theirs.labels != card.labels and not set(theirs.labels) < set(card.labels):
             other.append("labels")
         if other:

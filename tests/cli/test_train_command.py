@@ -106,3 +106,11 @@ def test_a_network_reads_the_captions_of_a_folder_and_is_asked_by_a_prompt(
     assert main([*given, "--seed", "9"]) == 0
     assert read_card(tmp_path / "model").network == about.network
     assert "captions, which" not in capsys.readouterr().out
+    if pretrained:
+        assert main(given) == 0 and main(given) == 0
+        assert "the same request has been fulfilled" in capsys.readouterr().out
+        write_encoder(tmp_path / "encoder", seed=1)  # another one under the same name
+        assert main(given) == 0
+        assert "the same request has been fulfilled" not in capsys.readouterr().out
+        assert main(given[: -len(encoder)]) == 0  # by bytes: of the encoder nothing stays
+        assert not (tmp_path / "model/text_encoder").exists()

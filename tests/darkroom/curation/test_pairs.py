@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from darkroom.curation import pairs
+from darkroom.curation import near_hashes, pairs
 from darkroom.curation.duplicates import find_duplicates
 from darkroom.curation.fingerprints import Fingerprint
 from darkroom.curation.memory import Memory, opened
@@ -62,9 +62,13 @@ def test_only_pairs_with_a_new_picture_are_looked_at(monkeypatch: pytest.MonkeyP
 def test_of_very_many_equal_hashes_all_is_compared_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then only the first of them meet others, and which these are depends on all that are there."""
     prints = [print_of(str(number), Image.new("RGB", (64, 64), (number, 0, 0))) for number in range(12)]
-    monkeypatch.setattr(pairs, "MOST_ALIKE", 4)
+    for module in (pairs, near_hashes):
+        monkeypatch.setattr(module, "MOST_ALIKE", 4)
     before = Compared(np.array([one.pixel_digest for one in prints], np.bytes_), ())
-    assert compared(prints, SETTINGS, before).pairs == compared(prints, SETTINGS).pairs != ()
+    crowded = compared(prints, SETTINGS, before)
+    assert crowded.pairs == compared(prints, SETTINGS).pairs != () and not crowded.complete
+    left = sorted(prints, key=lambda one: one.pixel_digest)[8:]  # those that had met few: nothing may rest on that
+    assert compared(left, SETTINGS, crowded).pairs == compared(left, SETTINGS).pairs != ()
 
 
 @contextmanager

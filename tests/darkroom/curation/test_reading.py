@@ -63,6 +63,15 @@ def test_links_in_a_circle_end_and_outside_folders_are_read_once(tmp_path: Path)
     assert [one.path for one in list_images(inside).candidates] == ["cat/a.png", "more/b.png"]
 
 
+def test_halves_of_characters_in_json_become_question_marks(tmp_path: Path) -> None:
+    """A cut emoji is valid JSON, and no text that can be written."""
+    (tmp_path / "a.png").touch()
+    row = r'{"file_name": "a.png", "text": "a \ud83d cat", "label": "\ud83d"}'
+    (tmp_path / "metadata.jsonl").write_text(row, encoding="utf-8")
+    (found,) = list_images(tmp_path).candidates
+    assert (found.caption, found.label) == ("a ? cat", "?")
+
+
 def test_labels_and_captions_that_are_no_text_are_passed_over_and_told_of(tmp_path: Path) -> None:
     (tmp_path / "cat").mkdir()
     rows = [{"label": {"name": "dog"}, "text": ["a cat", "two"]}, {"label": ["dog"], "text": {"en": "a cat"}}, {"label": 0}]

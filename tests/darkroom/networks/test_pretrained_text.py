@@ -1,9 +1,11 @@
 """Captions read through an encoder that others trained: as they read them, never trained, and carried with the model."""
 
 import copy
+import json
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -68,10 +70,10 @@ def test_a_caption_longer_than_the_encoder_reads_is_cut(encoder: Path) -> None:
 
 
 def test_few_captions_are_kept(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("darkroom.networks.pretrained_text.KEPT", 2)
+    monkeypatch.setattr("darkroom.networks.pretrained_text.KEPT", 4 * 32)  # two captions of a word and an end
     reader = PretrainedText(str(encoder))
     first, _ = reader(tokens_of(["cat", "robot", "red", "blue"], 8))
-    assert len(reader._known) == 2 < KEPT
+    assert len(reader._known) == 2 and reader._held == 4 * 32 < KEPT
     again, _ = reader(tokens_of(["cat", "robot", "red", "blue"], 8))
     assert torch.equal(first, again)
 
@@ -96,9 +98,13 @@ def test_a_model_keeps_a_copy_and_reads_through_that(encoder: Path, tmp_path: Pa
     encoder.rename(tmp_path / "elsewhere")
     loaded, _ = load_model(tmp_path / "model", CPU)
     assert torch.equal(answers(loaded, "a red cat"), before)
-    kept = encoder_in(tmp_path / "model")
+    kept = encoder_in(tmp_path / "model", card(network=reading(encoder)))
     assert kept and {file.name for file in kept.iterdir()} == {file.name for file in files_of(tmp_path / "elsewhere")}
     assert not (kept / "pytorch_model.bin").exists()
+    kept.rename(tmp_path / "lost")
+    (tmp_path / "elsewhere").rename(encoder)  # another may lie there by now: the weights belong to their own
+    with pytest.raises(ModelError, match=r"text_encoder, through which .* is missing; copy the model's whole folder"):
+        load_model(tmp_path / "model", CPU)
 
 
 def test_a_course_trains_what_follows_the_encoder_and_goes_on_bit_for_bit(encoder: Path, tmp_path: Path) -> None:
@@ -110,7 +116,7 @@ def test_a_course_trains_what_follows_the_encoder_and_goes_on_bit_for_bit(encode
         stopped_after(train_base(section, stopped), count)
     _, again = finished(train_base(section, stopped))
     assert again.digest == ref.digest
-    kept = encoder_in(straight.out)
+    kept = encoder_in(straight.out, card(network=reading(encoder)))
     assert kept and {file.name: digest_of(file) for file in files_of(kept)} == before
 
 
@@ -152,6 +158,51 @@ def test_what_is_no_encoder_is_named(encoder: Path, tmp_path: Path, monkeypatch:
             (encoder / "model.safetensors").write_bytes(content)
         with pytest.raises(EncoderUnavailable, match="no text encoder can be read"):
             PretrainedText(str(encoder))(tokens_of(["cat"], 8))
+
+
+def test_no_code_of_a_folder_is_run(encoder: Path, tmp_path: Path) -> None:
+    """The package would ask on the terminal, in the middle of a command."""
+    config = json.loads((encoder / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.Mine", "AutoModel": "mine.Model"}}
+    (encoder / "config.json").write_text(json.dumps(config))
+    (encoder / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\nclass Mine: ...\nclass Model: ...\n")
+    with (
+        patch("builtins.input", side_effect=AssertionError("it asks")),
+        pytest.raises(EncoderUnavailable, match="contains custom code"),
+    ):
+        PretrainedText(str(encoder))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_tokenizer_that_gives_no_mask_is_asked_for_one(encoder: Path) -> None:
+    before, _ = PretrainedText(str(encoder))(tokens_of(["a red cat"], 8))
+    config = json.loads((encoder / "tokenizer_config.json").read_text()) | {"model_input_names": ["input_ids"]}
+    (encoder / "tokenizer_config.json").write_text(json.dumps(config))
+    after, _ = PretrainedText(str(encoder))(tokens_of(["a red cat"], 8))
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("config", [{"model_type": "resnet"}, {"model_type": "vit"}])
+def test_what_reads_no_text_is_refused_before_a_course_begins(encoder: Path, config: dict[str, Any]) -> None:
+    (encoder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(EncoderUnavailable, match="no text encoder can be read from this folder"):
+        build(card(network=reading(encoder)))
+
+
+def test_weights_are_not_taken_on_through_another_encoder(encoder: Path, tmp_path: Path) -> None:
+    section, places = base_section(network=reading(encoder)), prepare(tmp_path / "course")
+    finished(train_base(section, places))
+    digest = digest_of(places.out)
+    kept = places.checkpoints.parents[1] / "weights" / digest
+    kept.parent.mkdir(parents=True)
+    places.out.rename(kept)
+    further = base_section(network=reading(encoder), start={"kind": "weights", "digest": digest, "budget": 16})
+    finished(train_base(further, places))
+    for file in encoder.iterdir():
+        file.unlink()
+    write_encoder(encoder, seed=1)
+    with pytest.raises(ModelError, match="its text encoder differ"):
+        finished(train_base(further, places))
 
 
 def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
