@@ -22,7 +22,7 @@ CROPS = np.array(  # left, top, width, height as fractions: what copies may show
     np.float32,
 )
 MIRRORED = len(CROPS)  # the place of the mirrored picture's hash, after those of the crops
-VIEW = 64  # pixels a side of the grey picture that crops are cut from
+BEFORE = 64  # pixels a side of the grey picture that crops are cut from, before they are shrunk to 32
 PLAIN, PLAIN_BESIDE = 0.35, 0.15  # shares of pixels that equal their neighbour, of all and beside the background's: see below
 
 
@@ -113,24 +113,24 @@ def _reduced(image: Image.Image, most: int) -> Image.Image:
 
 def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
     """Perceptual hashes of the crops, and of the mirror image. uint64 [7]"""
-    grey = np.asarray(image.convert("L").resize((VIEW, VIEW), Image.Resampling.LANCZOS), np.float64)
+    grey = np.asarray(image.convert("L").resize((BEFORE, BEFORE), Image.Resampling.LANCZOS), np.float64)
     rows, columns = _waves_of_views()
     return _hashes(rows @ grey @ columns)
 
 
 @cache
 def _waves_of_views() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What gives the lowest frequencies of each view, taken from a picture of `VIEW` pixels a side. [7, 8, VIEW], [7, VIEW, 8]"""
-    boxes = np.concatenate([CROPS, [(0, 0, 1, 1)]]) * VIEW
+    """What gives the lowest frequencies of each view, taken from a picture of `BEFORE` pixels a side. [7, 8, BEFORE], [7, BEFORE, 8]"""
+    boxes = np.concatenate([CROPS, [(0, 0, 1, 1)]]) * BEFORE
     rows, columns = (np.stack([_waves(start, length) for start, length in boxes[:, axes]]) for axes in ([1, 3], [0, 2]))
     columns[MIRRORED] = columns[MIRRORED, :, ::-1]
     return rows, columns.transpose(0, 2, 1)
 
 
 def _waves(start: float, length: float) -> NDArray[np.float64]:
-    """The lowest waves over a span of `VIEW` pixels that is resampled, as Pillow does it, to 32. [8, VIEW]"""
-    impulses = Image.fromarray(np.eye(VIEW, dtype=np.float32))
-    resampled = impulses.resize((32, VIEW), Image.Resampling.LANCZOS, (start, 0, start + length, VIEW))
+    """The lowest waves over a span of `BEFORE` pixels that is resampled, as Pillow does it, to 32. [8, BEFORE]"""
+    impulses = Image.fromarray(np.eye(BEFORE, dtype=np.float32))
+    resampled = impulses.resize((32, BEFORE), Image.Resampling.LANCZOS, (start, 0, start + length, BEFORE))
     return _cosines(32)[:8] @ np.asarray(resampled, np.float64).T
 
 

@@ -7,6 +7,7 @@ import torch
 
 from darkroom.augmentation import AugmentSection, Recipe
 from darkroom.images import ImageSet
+from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import device_named
 from darkroom.randomness import WEIGHTS, generator_for
@@ -19,7 +20,10 @@ def rehearsed(section: TrainBaseSection, recipe: AugmentSection, size: int) -> t
     """An untrained network, and two batches of grain to train it on. Raises ValueError where sizes do not fit."""
     count = 2 * section.batch_size
     grain = generator_for(section.seed, WEIGHTS).integers(0, 256, (count, size, size, 3)).astype(np.uint8)
-    images = ImageSet(grain, np.zeros(count, np.int64), ("any",), tuple(map(str, range(count))))
+    captions = (
+        tuple(f"picture {number} of something" for number in range(count)) if isinstance(section.network, ReadsCaptions) else ()
+    )
+    images = ImageSet(grain, np.zeros(count, np.int64), ("any",), tuple(map(str, range(count))), captions)
     materials = materials_of(Splits(images, images), recipe, Path())
     with torch.random.fork_rng():
         network = section.network.build(size, 1, materials.recipe.length)
