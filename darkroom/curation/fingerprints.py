@@ -120,7 +120,7 @@ def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
 
 @cache
 def _waves_of_views() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What gives the lowest frequencies of each view, taken from a picture of `BEFORE` pixels a side. [7, 8, BEFORE], [7, BEFORE, 8]"""
+    """What gives the lowest frequencies of each view of a picture of `BEFORE` pixels a side. [7, 8, BEFORE], [7, BEFORE, 8]"""
     boxes = np.concatenate([CROPS, [(0, 0, 1, 1)]]) * BEFORE
     rows, columns = (np.stack([_waves(start, length) for start, length in boxes[:, axes]]) for axes in ([1, 3], [0, 2]))
     columns[MIRRORED] = columns[MIRRORED, :, ::-1]
