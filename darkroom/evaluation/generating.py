@@ -23,6 +23,7 @@ CODE = (
     "networks",
     "noise.py",
     "randomness.py",
+    "refs.py",
     "samplers.py",
     "sampling.py",
     "sections.py",
