@@ -19,6 +19,7 @@ from darkroom.sampling import labels_for
 # What drawing can import (a test compares): images belong to this code, too.
 CODE = (
     "events.py",
+    "hub.py",
     "images.py",
     "networks",
     "noise.py",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from darkroom import hub
 from darkroom.features.inception import Inception
 from darkroom.refs import digest_of
 
@@ -104,17 +105,12 @@ def hub_folder(repository: str, given: str) -> Path:
                 f"model there ({repository} on the hub), or set `weights: auto`"
             )
         return Path(given)
-    _transformers()
-    from huggingface_hub import snapshot_download
+    _need_transformers()
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    for offline in (True, False):
-        try:
-            folder = Path(snapshot_download(repository, allow_patterns=files, local_files_only=offline, etag_timeout=5))
-        except (OSError, ValueError, RuntimeError):  # not in the cache; then: no network, or no such repository
-            continue
-        if all((folder / name).is_file() for name in files):
-            return folder
+    folder, _ = hub.snapshot(repository, files, lambda there: all((there / name).is_file() for name in files))
+    if folder is not None:
+        return folder
     raise FeaturesUnavailable(
         f"evaluate.features: {repository} is not in the user's cache ({HF_HUB_CACHE}) and could not be fetched. Where there is a "
         f"network: `hf download {repository} config.json model.safetensors`; or put these two files in a folder and name it in "
@@ -124,27 +120,16 @@ def hub_folder(repository: str, given: str) -> Path:
 
 def from_hub(architecture: str, folder: Path) -> Any:
     """A network of `transformers` with the safetensors of a folder, and no others. Raises FeaturesUnavailable."""
-    package = _transformers()
-    package.utils.logging.disable_progress_bar()
-    package.utils.logging.set_verbosity_error()  # what it would print is raised below
+    _need_transformers()
     try:
-        with _own_randomness():
-            network, said = getattr(package, architecture).from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
+        return hub.pretrained(architecture, folder)
     except Exception as error:  # the package raises many kinds for a folder that is not what it should be
         raise FeaturesUnavailable(f"evaluate.features: {folder}: cannot be read: {' '.join(str(error).split())[:300]}") from None
-    if said["missing_keys"]:  # it would go on with random numbers in their place
-        raise FeaturesUnavailable(
-            f"evaluate.features: {folder}: weights of {architecture} are missing in model.safetensors: "
-            f"{', '.join(sorted(said['missing_keys'])[:3])}; it holds another model"
-        )
-    return network.eval()
 
 
-def _transformers() -> Any:
+def _need_transformers() -> None:
     try:
-        return importlib.import_module("transformers")
+        hub.transformers()
     except ImportError:
         raise FeaturesUnavailable(
             "evaluate.features: dinov2 and clip need the package transformers: pip install 'darkroom[features]' "

@@ -4,7 +4,6 @@ It is a folder as the hub's repositories are: config.json, model.safetensors and
 reads). A model keeps a copy of it beside its weights, so that it draws the same wherever it is taken. Nothing in it is executed.
 """
 
-import importlib
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from darkroom import hub
 from darkroom.refs import digest_of
 
 FOLDER = "text_encoder"  # in a model's folder
@@ -52,10 +52,15 @@ class PretrainedText:
     """
 
     def __init__(self, name: str) -> None:
-        package = _transformers()
+        try:
+            package = hub.transformers()
+        except ImportError:
+            raise EncoderUnavailable(
+                "network.kind `captioned_pretrained` needs the package transformers: pip install 'darkroom[text]'"
+            ) from None
         self.folder = folder_of(name)
         with _readable(self.folder):
-            config = package.AutoConfig.from_pretrained(self.folder, local_files_only=True, trust_remote_code=False)
+            config = package.AutoConfig.from_pretrained(self.folder, **hub.SAFE)
             told = getattr(config, "text_config", None) or config
             self.width: int = told.hidden_size
             self._longest = int(getattr(told, "max_position_embeddings", 512))
@@ -109,19 +114,11 @@ class PretrainedText:
         return [answer[mask.bool()].float() for answer, mask in pairs]
 
     def _load(self, reader: str) -> None:
-        package = _transformers()
-        sure = {"local_files_only": True, "trust_remote_code": False}
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            self._tokenizer = package.AutoTokenizer.from_pretrained(self.folder, **sure)
-            model, said = getattr(package, reader).from_pretrained(
-                self.folder, use_safetensors=True, dtype=torch.float32, output_loading_info=True, **sure
-            )
-        if said["missing_keys"]:  # it would go on with random numbers in their place
-            raise ValueError(f"model.safetensors has no {', '.join(sorted(said['missing_keys'])[:3])}")
+        self._tokenizer = hub.transformers().AutoTokenizer.from_pretrained(self.folder, **hub.SAFE)
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         self._longest = min(self._longest, self._tokenizer.model_max_length)  # some encoders keep places for themselves
-        self._model = model.eval().requires_grad_(False)
+        self._model = hub.pretrained(reader, self.folder).requires_grad_(False)
         if self._features([LONG], torch.device("cpu"))[0].shape[1:] != (self.width,):  # before a course begins, not within
             raise ValueError("it makes no features of text")
 
@@ -142,35 +139,16 @@ def folder_of(name: str) -> Path:
     """The folder of a text encoder: itself, or that of a hub's repository. Raises EncoderUnavailable."""
     if Path(name).is_dir():
         return Path(name)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    why = ""
-    for offline in (True, False):
-        try:
-            folder = Path(snapshot_download(name, allow_patterns=list(FILES), local_files_only=offline, etag_timeout=5))
-        except (OSError, ValueError, RuntimeError) as error:  # not in the cache; then: no network, or no such repository
-            why = " ".join(str(error).split())[:150]
-            continue
-        whole = (folder / "config.json").is_file() and (folder / "model.safetensors").is_file()
-        if whole and any(any(folder.glob(pattern)) for pattern in TOKENIZERS):
-            return folder
-        why = "config.json, model.safetensors or a tokenizer is missing there"
-    raise EncoderUnavailable(
-        f"network.encoder: {name} is no folder here, is not in the user's cache ({HF_HUB_CACHE}) and could not be fetched "
-        f"({why}). Name a folder with config.json, model.safetensors and a tokenizer, such as a download of "
-        "openai/clip-vit-base-patch32; or set network.kind to `captioned`: then captions are read by bytes, by an encoder "
-        "that is trained along"
-    )
-
-
-def _transformers() -> Any:
-    try:
-        package = importlib.import_module("transformers")
-    except ImportError:
+    folder, why = hub.snapshot(name, FILES, _is_whole)
+    if folder is None:
         raise EncoderUnavailable(
-            "network.kind `captioned_pretrained` needs the package transformers: pip install 'darkroom[text]'"
-        ) from None
-    package.utils.logging.disable_progress_bar()
-    package.utils.logging.set_verbosity_error()  # what it would print is raised
-    return package
+            f"network.encoder: {name} is no folder here, is not in the user's cache and could not be fetched ({why}). Name a "
+            "folder with config.json, model.safetensors and a tokenizer, such as a download of openai/clip-vit-base-patch32; or "
+            "set network.kind to `captioned`: then captions are read by bytes, by an encoder that is trained along"
+        )
+    return folder
+
+
+def _is_whole(folder: Path) -> bool:
+    named = all((folder / name).is_file() for name in ("config.json", "model.safetensors"))
+    return named and any(any(folder.glob(pattern)) for pattern in TOKENIZERS)

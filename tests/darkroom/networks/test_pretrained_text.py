@@ -214,7 +214,7 @@ def test_weights_that_are_missing_are_not_made_up(tmp_path: Path) -> None:
     save_file(
         {key: value for key, value in weights.items() if key != name}, tmp_path / "encoder/model.safetensors", {"format": "pt"}
     )
-    with pytest.raises(EncoderUnavailable, match=r"model\.safetensors has no .*layer_norm"):
+    with pytest.raises(EncoderUnavailable, match=r"missing in model\.safetensors: .*layer_norm"):
         PretrainedText(str(tmp_path / "encoder"))(tokens_of(["cat"], 8))
 
 
