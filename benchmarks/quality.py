@@ -7,6 +7,7 @@ images, less that of training images from others of them. PYTHON is the interpre
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
@@ -44,12 +45,16 @@ def main() -> int:
     words = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     words.add_argument("--peers", type=Path, metavar="PYTHON", help="their environment; without it, Darkroom alone")
     words.add_argument("--minutes", type=float, default=10.0, help="of wall clock, for each training")
-    words.add_argument("--seeds", type=int, default=3, help="trainings of each")
+    words.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="one training of each for every seed")
+    words.add_argument("--out", type=Path, metavar="FILE", help="a line for each training; those already in it are not repeated")
     words.add_argument("--count", type=int, default=500, help="images drawn and scored")
     words.add_argument("--data", type=Path, metavar="FOLDER", help="images to train on; without it, 3,000 sample images are made")
     words.add_argument("--pictures", type=Path, metavar="FOLDER", help="where to leave a sheet of each training's images")
     given = words.parse_args()
-    found: dict[str, list[float]] = {}
+    asked = {"minutes": given.minutes, "count": given.count, "data": str(given.data or "")}
+    told_before = given.out.read_text(encoding="utf-8").splitlines() if given.out and given.out.exists() else []
+    before = [line for line in map(json.loads, told_before) if asked.items() <= line.items()]
+    found = {(line["name"], line["seed"]): line["kernel_distance"] for line in before}
     with tempfile.TemporaryDirectory() as scratch:
         at = Path(scratch)
         request = request_in(at, given.data, given.minutes)
@@ -57,18 +62,21 @@ def main() -> int:
         training = read_split(at / "work" / "data", "train").pixels
         np.save(at / "images.npy", training)
         print(f"{len(training)} images, {given.minutes:g} minutes each, n = {given.count}, {torch.get_num_threads()} threads")
-        for seed in range(given.seeds):
-            for name in (OURS, *RECIPES) if given.peers else (OURS,):
+        for seed, name in itertools.product(given.seeds, (OURS, *RECIPES) if given.peers else (OURS,)):
+            if (name, seed) not in found:
                 made, told = ours(request, at, seed, given.count) if name == OURS else theirs(name, given, at, seed)
                 distance = scored(training, made)
-                found.setdefault(name, []).append(distance)
+                found[name, seed] = distance
                 print(f"{name}, seed {seed}: kernel distance {distance:.0f}; {told}", flush=True)
+                if given.out:
+                    with given.out.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps({"name": name, "seed": seed, "kernel_distance": distance, **asked, **told}) + "\n")
                 if given.pictures:
                     given.pictures.mkdir(parents=True, exist_ok=True)
                     contact_sheet(made[:32], columns=8, scale=3).save(given.pictures / f"{name}-{seed}.png")
-    middle = {name: statistics.median(values) for name, values in found.items()}
+    middle = {name: statistics.median(found[name, seed] for seed in given.seeds) for name, _ in found}
     for name in middle.keys() - {OURS}:
-        print(f"darkroom's median is {middle[OURS] / middle[name]:.2f} of {name}'s")
+        print(f"darkroom's median of seeds {given.seeds} is {middle[OURS] / middle[name]:.2f} of {name}'s")
     return 0
 
 
