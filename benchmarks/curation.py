@@ -63,7 +63,7 @@ def run(words: Sequence[str] = ()) -> None:
 
 def _look(folder: Path, section: CurateSection, one: Candidate) -> str:
     filters = [each for each in section.filters if not isinstance(each, Outlier)]
-    return examine(folder, one, filters, section.image_size, section.background).digest
+    return examine(folder, one, filters, [(section.image_size, section.image_size)], section.background).digest
 
 
 def _decoded(folder: Path, one: Candidate) -> tuple[int, int]:
@@ -100,7 +100,7 @@ def beside(folder: Path, kind: str, peer: Path) -> None:
     def ours() -> None:
         with tempfile.TemporaryDirectory() as scratch, opened(Path(scratch), "benchmark", section.image_size) as memory:
             candidates = list_images(folder).candidates
-            way = Way(filters, section.image_size, section.background)
+            way = Way(filters, ((section.image_size, section.image_size),), section.background)
             examined, _ = followed(gather(folder, candidates, way, memory))
             find_duplicates([one.fingerprint for one in examined if one.fingerprint], section.duplicates)
             found.append(len(examined))

@@ -96,7 +96,7 @@ def distinct(folder: Path, peer: Path | None) -> None:
 
 def prints(folder: Path) -> list[Fingerprint]:
     """What curation remembers of each picture."""
-    looks = [examine(folder, one, (), 32, (255, 255, 255)) for one in list_images(folder).candidates]
+    looks = [examine(folder, one, (), [(32, 32)], (255, 255, 255)) for one in list_images(folder).candidates]
     return [one.fingerprint for one in looks if one.fingerprint is not None]
 
 

@@ -124,7 +124,7 @@ threading.Thread(target=watch, daemon=True).start()
 candidates = tuple(listed(count, turn))
 with opened(folder, "key", {SIDE}) as memory:
     began = time.perf_counter()
-    steps = gathering.gather(folder, candidates, Way((), {SIDE}, (0, 0, 0)), memory)
+    steps = gathering.gather(folder, candidates, Way((), (({SIDE}, {SIDE}),), (0, 0, 0)), memory)
     examined, squares = followed(steps)
     del steps, candidates
     gathered = time.perf_counter()

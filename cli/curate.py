@@ -18,7 +18,7 @@ CURATED, REPORT = Path("data/curated"), Path("reports/curate")
 SHOWN = 5  # names of each kind
 
 
-def curate_folder(source: Path | None, out: Path | None, params: Path | None, size: int | None) -> int:
+def curate_folder(source: Path | None, out: Path | None, params: Path | None, size: int | None, aspect: float | None) -> int:
     """Curate `source` into `out`, which needs to be no workspace."""
     from darkroom.curation.choices import read_choices
     from darkroom.curation.curate import MEMORY, curate
@@ -26,7 +26,7 @@ def curate_folder(source: Path | None, out: Path | None, params: Path | None, si
 
     if source is None or out is None:
         raise ValueError("which images, and where to? darkroom curate FOLDER --out DIR (in a workspace: darkroom run)")
-    section = _section(source, params, size)
+    section = _section(source, params, size, aspect)
     target = out / CURATED
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"{out} lies in the folder of images, which is never changed; choose another `--out`")
@@ -46,7 +46,7 @@ def curate_folder(source: Path | None, out: Path | None, params: Path | None, si
     return 0
 
 
-def _section(source: Path, params: Path | None, size: int | None) -> "CurateSection":
+def _section(source: Path, params: Path | None, size: int | None, aspect: float | None) -> "CurateSection":
     from darkroom.curation.curate import CurateSection
     from darkroom.sections import read_section, validated
 
@@ -58,7 +58,9 @@ def _section(source: Path, params: Path | None, size: int | None) -> "CurateSect
         section = validated(
             CurateSection, yaml.safe_load(workspaces.template("params.yaml"))["curate"], Path("params.yaml"), "curate"
         )
-    changes = {"source": str(source), **({} if size is None else {"image_size": size})}
+    changes: dict[str, object] = {"source": str(source), **({} if size is None else {"image_size": size})}
+    if aspect is not None:
+        changes["aspect_buckets"] = section.aspect_buckets.model_dump() | {"most": aspect}
     return validated(CurateSection, section.model_dump() | changes, params or Path("params.yaml"), "curate")
 
 

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cli.words import Words, workspace_option
+from cli.words import ASPECT, Words, workspace_option
 from cli.words import word as declare
 
 
@@ -26,6 +26,7 @@ def _curate(words: Words) -> None:
     word.add_argument("--out", type=Path, metavar="DIR", help="where the data set and its report are written")
     word.add_argument("--params", type=Path, metavar="FILE", help="a params.yaml whose section `curate` is used")
     word.add_argument("--size", type=int, metavar="N", help="side of the squares in pixels")
+    word.add_argument("--aspect-buckets", type=float, metavar="RATIO", help=ASPECT)
     word.add_argument(
         "--what-if", nargs="+", metavar="FILTER=VALUE", help="what other thresholds would change, from the scores of the last run"
     )
@@ -36,7 +37,7 @@ def _curate(words: Words) -> None:
 
         if given.what_if:
             return curate.answer_what_if(given.out, given.workspace, given.what_if)
-        return curate.curate_folder(given.source, given.out, given.params, given.size)
+        return curate.curate_folder(given.source, given.out, given.params, given.size, given.aspect_buckets)
 
     word.set_defaults(act=act)
 

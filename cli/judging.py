@@ -88,14 +88,14 @@ def compare(given: argparse.Namespace) -> int:
 
 def trace(given: argparse.Namespace) -> int:
     """Say what made an image, where it says so; name the training images near it, and where they went."""
-    from darkroom.evaluation.tracing import read_square
+    from darkroom.evaluation.tracing import read_image
     from darkroom.evaluation.tracing import trace as traced
     from darkroom.images import read_split
 
     found, settings = opened(given.workspace)
     train, *others = (read_split(found / CURATED, split) for split in ("train", "validation", "test"))
     held_out = np.concatenate([np.asarray(one.pixels) for one in others])
-    result = traced(read_square(given.image, train.size, settings.curate.background), train, held_out, given.count)
+    result = traced(read_image(given.image, train.buckets, settings.curate.background), train, held_out, given.count)
     rows = {row["path"]: row for row in lineage.rows_of(found / CURATED / "manifest.parquet")}
     verdict = "looks like a copy of the first" if result.suspect else "no nearer to the training images than real images are"
     say(f"{given.image}: {verdict}")

@@ -29,6 +29,7 @@ def _generate(words: Words) -> None:
     told = word.add_mutually_exclusive_group()
     told.add_argument("--class", dest="label", metavar="NAME", help="one class; else all, in the proportions trained on")
     told.add_argument("--prompt", metavar="TEXT", help="what to draw, for a model that reads captions")
+    word.add_argument("--shape", metavar="WxH", help="width and height, such as 40x24, of a model trained on several shapes")
     word.add_argument("--seed", type=above(0), default=0, metavar="N", help="other images for another seed (default 0)")
     word.add_argument("--preset", choices=["draft", "default", "quality"], help="9, 16 or 35 steps of UniPC")
     word.add_argument("--sampler", metavar="KIND", help="euler, heun, ddim, ddpm, dpmpp, unipc or ipndm; else the model's own")

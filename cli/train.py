@@ -152,6 +152,7 @@ def _settings(given: argparse.Namespace) -> Params:
     for section, name, value in (
         ("curate", "source", str(given.data) if given.data is not None else None),
         ("curate", "image_size", given.size),
+        ("curate", "aspect_buckets", _buckets(settings, given.aspect_buckets)),
         ("train_base", "seed", given.seed),
         ("train_base", "network", _network(given.network)),
     ):
@@ -168,6 +169,10 @@ def _settings(given: argparse.Namespace) -> Params:
     if given.images < checked.train_base.batch_size:
         raise SettingsError(f"--images {given.images}: the budget must be at least one batch ({checked.train_base.batch_size})")
     return checked.model_copy(update={"train_base": checked.train_base.stretched(given.images)})
+
+
+def _buckets(settings: dict[str, Any], aspect: float | None) -> dict[str, Any] | None:
+    return None if aspect is None else {**settings["curate"]["aspect_buckets"], "most": aspect}
 
 
 def _network(named: str | None) -> dict[str, Any] | None:

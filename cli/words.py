@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
+ASPECT = "train on shapes up to RATIO times as wide as high, and as high as wide; else all are cut to squares"
 Words: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 

@@ -21,6 +21,7 @@ from darkroom.images import ImageSet, Pixels, contact_sheet, read_split
 from darkroom.randomness import AUGMENTATION, generator_for
 from darkroom.refs import DatasetRef, digest_of, replaced
 from darkroom.sections import Section
+from darkroom.shapes import framed
 
 Probability = Annotated[float, Field(ge=0, le=1, description="how often it is applied")]
 Applied = dict[str, Any]
@@ -37,7 +38,7 @@ class Mirror(Section):
         """The albumentations transform."""
         return albumentations.HorizontalFlip(p=self.probability)
 
-    def label(self, applied: Applied, size: int) -> list[float]:
+    def label(self, applied: Applied, size: tuple[int, int]) -> list[float]:
         """What the network is told: 1 where it was done."""
         return [1.0]
 
@@ -63,10 +64,10 @@ class Affine(Section):
             p=self.probability,
         )
 
-    def label(self, applied: Applied, size: int) -> list[float]:
-        """What the network is told: the matrix less the identity, moves as shares of the side. 6 numbers."""
+    def label(self, applied: Applied, size: tuple[int, int]) -> list[float]:
+        """What the network is told: the matrix less the identity, moves as shares of the sides. 6 numbers."""
         difference = np.asarray(applied["matrix"], np.float64) - np.eye(3)
-        difference[:2, 2] /= size
+        difference[:2, 2] /= size[::-1]
         return [float(value) for value in difference[:2].flatten()]
 
 
@@ -83,7 +84,7 @@ class BrightnessContrast(Section):
         """The albumentations transform."""
         return albumentations.RandomBrightnessContrast(self.brightness, self.contrast, p=self.probability)
 
-    def label(self, applied: Applied, size: int) -> list[float]:
+    def label(self, applied: Applied, size: tuple[int, int]) -> list[float]:
         """What the network is told: contrast and brightness. 2 numbers."""
         return [float(applied["alpha"]) - 1, float(applied["beta"]) / 255]
 
@@ -104,7 +105,7 @@ class Recipe:
         self._compose: Any = None
 
     def apply(self, pixels: Pixels, images_seen: int) -> tuple[Pixels, NDArray[np.float32]]:
-        """Vary a batch. uint8 [n, s, s, 3] -> the same, and labels float32 [n, length]."""
+        """Vary a batch. uint8 [n, h, w, 3] -> the same, and labels float32 [n, length]."""
         labels = np.zeros((len(pixels), self.length), np.float32)
         if not self.section.transforms:
             return pixels, labels
@@ -122,7 +123,7 @@ class Recipe:
         label: list[float] = []
         for item, transform in zip(self.section.transforms, compose.transforms, strict=True):
             name = type(transform).__name__
-            label += item.label(done[name], len(image)) if name in done else [0.0] * item.length
+            label += item.label(done[name], (image.shape[0], image.shape[1])) if name in done else [0.0] * item.length
         return result["image"], label
 
 
@@ -154,13 +155,13 @@ def augment(section: AugmentSection, data: Path, out: Path, report: Path) -> Gen
 
 
 def _preview(recipe: Recipe, images: ImageSet) -> Pixels:
-    """Eight training images, each followed by eight variations. uint8 [72, s, s, 3]"""
+    """Eight training images, each followed by eight variations. uint8 [72, side, side, 3]"""
     chosen = np.linspace(0, len(images) - 1, 8).astype(int)
     rows = []
     for place, index in enumerate(chosen):
-        original = images.pixels[index : index + 1]
+        original = images.exact(np.array([index]))
         varied, _ = recipe.apply(np.repeat(original, 8, axis=0), place * 8)
-        rows += [original, varied]
+        rows += [framed(one, images.pixels.shape[1]) for one in (original, varied)]
     return np.concatenate(rows)
 
 

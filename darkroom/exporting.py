@@ -19,6 +19,7 @@ from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.pretrained_text import copy_encoder
 from darkroom.networks.saved import ModelCard, encoder_in, read_card
 from darkroom.refs import digest_of, replaced
+from darkroom.shapes import in_words
 
 LIBRARY, CARRIED = "darkroom", "darkroom_model"
 LOADER, WEIGHTS, ONNX = "darkroom.loader", "weights.safetensors", "denoiser.onnx"
@@ -112,7 +113,7 @@ def _page(source: Source, card: ModelCard, known: Known, folder: Path, onnx: boo
     labels = ", ".join(f"{name} ({count:,})" for name, count in zip(card.labels, card.label_counts, strict=True) if count)
     facts = {
         "model": f"{source.name} version {source.version}" if source.version else source.name,
-        "draws": f"{card.image_size} x {card.image_size} pixels; classes and images trained on: {labels}",
+        "draws": f"{' or '.join(map(in_words, card.shapes))} pixels; classes and images trained on: {labels}",
         "network": f"{card.network.kind}, {card.preconditioning.kind} preconditioning, {card.images_seen:,} images seen",
         "weights (SHA-256)": digest_of(folder / WEIGHTS),
         "data (SHA-256)": card.data_digest or "not known",

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from io import BytesIO
@@ -19,7 +19,8 @@ from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.saved import Drawing, ModelCard, device_named, load_model, read_card
 from darkroom.provenance import Provenance, ProvenanceError, Signer, encoded, read_provenance
 from darkroom.refs import digest_of
-from darkroom.sampling import Autoguided, Tiled, draw, label_at, noise_for, told_of
+from darkroom.sampling import Autoguided, Tiled, draw, label_at, noise_for, shape_at, told_of
+from darkroom.shapes import Shape, by_shape, in_words
 
 RECORD, SHEET = "generated.json", "sheet.png"
 ORIGIN = "origin.json"  # in an exported model: its name and version in the registry it came from
@@ -58,6 +59,7 @@ class Wish:
     prompt: str | None
     drawing: Drawing
     weaker: Weaker | None = None
+    shape: Shape | None = None  # of all images; None for shapes as common as in training
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,9 @@ class _Job:
         if self.wish.label is None:
             return label_at(self.card, self.wish.seed, index)
         return self.card.labels.index(self.wish.label)
+
+    def shape(self, index: int) -> Shape:
+        return self.wish.shape or shape_at(self.card, self.wish.seed, index, self.label(index))
 
     def made(self, index: int) -> Provenance:
         label = self.label(index)
@@ -136,14 +141,21 @@ def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: S
     asked = model if weaker is None else Autoguided(model, load_model(weaker.model.folder, device)[0], weaker.scale)
     tiled = Tiled(asked, TILE[device.type])
     yield Progressed("drawing", 0, len(missing))
-    for start in range(0, len(missing), batch):
-        rows = missing[start : start + batch]
+    done = 0
+    for rows in _alike(job, missing, batch):
         labels = torch.tensor([job.label(row) for row in rows], device=device)
         captions = None if job.wish.prompt is None else [job.wish.prompt] * len(rows)
-        noise = noise_for(job.wish.seed, rows, card.image_size).to(device)
+        noise = noise_for(job.wish.seed, rows, job.shape(rows[0])).to(device)
         for row, pixels in zip(rows, draw(tiled, card, labels, noise, job.wish.drawing, captions), strict=True):
             write_whole(job.file(row), encoded(pixels, job.made(row), "png", signer))
-        yield Progressed("drawing", start + len(rows), len(missing))
+        done += len(rows)
+        yield Progressed("drawing", done, len(missing))
+
+
+def _alike(job: _Job, missing: Sequence[int], batch: int) -> Iterator[list[int]]:
+    """What is missing in batches of one shape."""
+    for places in by_shape([job.shape(index) for index in missing]).values():
+        yield from ([missing[place] for place in places[start : start + batch]] for start in range(0, len(places), batch))
 
 
 def _check(card: ModelCard, wish: Wish) -> None:
@@ -154,6 +166,9 @@ def _check(card: ModelCard, wish: Wish) -> None:
         near = get_close_matches(wish.label, card.labels, n=1, cutoff=0.5)
         meant = f"; did you mean `{near[0]}`?" if near else "."
         raise GeneratingError(f"the model knows no class `{wish.label}`{meant} It knows: {', '.join(card.labels)}")
+    if wish.shape is not None and wish.shape not in card.shapes:
+        there = ", ".join(map(in_words, card.shapes))
+        raise GeneratingError(f"the model draws no images of {in_words(wish.shape)} pixels; it draws: {there}")
     if wish.weaker is not None:
         if not 0 <= wish.weaker.scale <= 20:  # as for guidance; not-a-number is in no range
             raise GeneratingError(
@@ -182,6 +197,7 @@ def _shared(source: Source, card: ModelCard, wish: Wish) -> dict[str, Any]:
         "prompt": wish.prompt,
         "drawing": wish.drawing.model_dump(mode="json"),
         "away_from": wish.weaker and _named(wish.weaker),
+        "shape": wish.shape and list(wish.shape),
     }
 
 
@@ -237,7 +253,7 @@ def _sheet(job: _Job) -> bytes:
         with Image.open(job.file(index)) as image:
             pixels.append(np.asarray(image.convert("RGB")))
     columns, file = max(1, round(len(pixels) ** 0.5)), BytesIO()
-    contact_sheet(np.stack(pixels), columns, scale=max(1, 96 // job.card.image_size)).save(file, "PNG")
+    contact_sheet(pixels, columns, scale=max(1, 96 // job.card.image_size)).save(file, "PNG")
     return file.getvalue()
 
 

@@ -1,8 +1,8 @@
-"""Image conventions: squares, uint8 <-> [-1, 1], contact sheets, and how a split of a data set lies on disk."""
+"""Image conventions: shapes, uint8 <-> [-1, 1], contact sheets, and how a split of a data set lies on disk."""
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import groupby
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from darkroom.shapes import GAP, Shape, by_shape, canvas_of, inside
+
 Pixels = NDArray[np.uint8]
 Numbers = TypeVar("Numbers", bound=Any)
 
@@ -22,12 +24,17 @@ SHARDS_BEFORE = 256  # a shard holds at most this fraction of the images before 
 MOST_SHARD_BYTES = 2**26
 
 
-def to_square(image: Image.Image, size: int) -> Pixels:
-    """The middle square of an image at `size` x `size` pixels. uint8 [size, size, 3]."""
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, box, reducing_gap=3.0))
+def cut_to(image: Image.Image, shape: Shape) -> Pixels:
+    """The middle of an image, as much of it as has the ratio of sides of `shape`, at that many pixels. uint8 [h, w, 3]."""
+    height, width = shape
+    wide, high = float(image.width), float(image.height)
+    if image.width * height > image.height * width:
+        wide = image.height * width / height
+    else:
+        high = image.width * height / width
+    left, top = (image.width - wide) / 2, (image.height - high) / 2
+    box = (left, top, min(left + wide, image.width), min(top + high, image.height))
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=3.0))
 
 
 def to_model(pixels: Numbers) -> Numbers:
@@ -40,15 +47,16 @@ def to_pixels(values: NDArray[np.floating]) -> Pixels:
     return ((values + 1) * 127.5).clip(0, 255).round().astype(np.uint8)
 
 
-def contact_sheet(pixels: Pixels, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:
-    """Images [n, height, width, 3] side by side, `columns` to a row, each pixel enlarged `scale` times."""
-    count, height, width, _ = pixels.shape
+def contact_sheet(pixels: Sequence[Pixels] | Pixels, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:
+    """Images [h, w, 3] side by side, `columns` to a row, each pixel enlarged `scale` times; small ones in mid-cell."""
+    count, height, width = len(pixels), max(len(one) for one in pixels), max(one.shape[1] for one in pixels)
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, 3), 255, np.uint8)
     for index, image in enumerate(pixels):
         top, left = (index // columns) * (height + gap), (index % columns) * (width + gap)
-        sheet[top : top + height, left : left + width] = image
+        top, left = top + (height - len(image)) // 2, left + (width - image.shape[1]) // 2
+        sheet[top : top + len(image), left : left + image.shape[1]] = image
     picture = Image.fromarray(sheet)
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
@@ -56,23 +64,40 @@ def contact_sheet(pixels: Pixels, columns: int, scale: int = 1, gap: int = 2) ->
 class Rows:
     """Rows of several arrays, as if they were one array: pixels stay where they are until rows are asked for.
 
-    `parts`: uint8 [n, size, size, 3] each; row i of the whole is row `rows[i]` of `parts[part[i]]`.
+    `parts`: uint8 [n, h, w, 3] each; row i of the whole is row `rows[i]` of `parts[part[i]]`. `shapes` [n, 2]: height and width
+    of each, where they differ; a row of a part may be longer than its image. Such images come in white squares that hold every
+    shape of `buckets`.
     """
 
     dtype, ndim = np.dtype(np.uint8), 4
 
-    def __init__(self, parts: Sequence[Pixels], part: NDArray[np.int32], rows: NDArray[np.int64], size: int) -> None:
-        self.parts, self.part, self.rows = parts, part, rows
-        self.shape = (len(rows), size, size, 3)
+    def __init__(
+        self,
+        parts: Sequence[Pixels],
+        part: NDArray[np.int32],
+        rows: NDArray[np.int64],
+        size: int,
+        shapes: NDArray[np.int64] | None = None,
+        buckets: Sequence[Shape] = (),
+    ) -> None:
+        self.parts, self.part, self.rows, self.size = parts, part, rows, size
+        self.shapes, self.buckets = shapes, tuple(buckets) or ((size, size),)
+        self.shape = (len(rows), canvas_of(self.buckets), canvas_of(self.buckets), 3)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, which: Any) -> Pixels:
-        """A copy: [size, size, 3] for a whole number, [n, size, size, 3] for a slice, whole numbers or a mask."""
+        """A copy: [side, side, 3] for a whole number, [n, side, side, 3] for a slice, whole numbers or a mask."""
         part, rows = self.part[which], self.rows[which]
         if np.ndim(rows) == 0:
-            return np.array(self.parts[part][rows])
+            return self[np.array([which])][0]
+        if self.shapes is not None:
+            found = np.full((len(rows), *self.shape[1:]), GAP, np.uint8)
+            shapes = self.shapes[which].tolist()
+            for square, one, row, (height, width) in zip(found, part.tolist(), rows.tolist(), shapes, strict=True):
+                inside(square, (height, width))[:] = _whole(self.parts[one][row], height, width)
+            return found
         found = np.empty((len(rows), *self.shape[1:]), np.uint8)
         for index, (one, row) in enumerate(zip(part.tolist(), rows.tolist(), strict=True)):
             found[index] = self.parts[one][row]
@@ -81,17 +106,32 @@ class Rows:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return self[:] if dtype is None else self[:].astype(dtype)
 
+    def exact(self, which: NDArray[np.int64]) -> Pixels:
+        """Some of the rows, all of one shape, without frames. A copy: [n, h, w, 3]"""
+        if self.shapes is None:
+            return self[which]
+        height, width = self.shapes[which[0]].tolist()
+        pairs = zip(self.part[which].tolist(), self.rows[which].tolist(), strict=True)
+        return np.stack([_whole(self.parts[one][row], height, width) for one, row in pairs])
+
     def only(self, which: NDArray[np.int64]) -> "Rows":
         """Some of the rows; pixels stay where they are."""
-        return Rows(self.parts, self.part[which], self.rows[which], self.shape[1])
+        shapes = None if self.shapes is None else self.shapes[which]
+        return Rows(self.parts, self.part[which], self.rows[which], self.size, shapes, self.buckets)
+
+
+def _whole(row: Pixels, height: int, width: int) -> Pixels:
+    """The image [h, w, 3] with which a row of a part begins."""
+    return row.reshape(-1)[: height * width * 3].reshape(height, width, 3)
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One split: pixels uint8 [n, size, size, 3], labels int64 [n] into `names`; paths of the sources, their captions.
+    """One split: pixels uint8 [n, side, side, 3], labels int64 [n] into `names`; paths of the sources, their captions.
 
     Of a set that was read, `pixels` is a `Rows`: like an array it has a length, a shape and a type, and `pixels[rows]` copies
-    rows from the disk (or the memory that the system keeps of it).
+    rows from the disk (or the memory that the system keeps of it). Images in aspect buckets come there in the middle of white
+    squares, to be shown and compared; `exact` has them as they are.
     """
 
     pixels: Pixels
@@ -109,8 +149,29 @@ class ImageSet:
 
     @property
     def size(self) -> int:
-        """Side of the images in pixels."""
-        return int(self.pixels.shape[1])
+        """Side of the square images in pixels; others have about its area."""
+        return self.pixels.size if isinstance(self.pixels, Rows) else int(self.pixels.shape[1])
+
+    @property
+    def buckets(self) -> tuple[Shape, ...]:
+        """The shapes that images may have, the square first."""
+        return self.pixels.buckets if isinstance(self.pixels, Rows) else ((self.size, self.size),)
+
+    @property
+    def shapes(self) -> NDArray[np.int64]:
+        """Height and width of each image. [n, 2]"""
+        if isinstance(self.pixels, Rows) and self.pixels.shapes is not None:
+            return self.pixels.shapes
+        return np.broadcast_to(np.array(self.pixels.shape[1:3], np.int64), (len(self), 2))
+
+    def exact(self, rows: NDArray[np.int64]) -> Pixels:
+        """Images of one shape, as they are. uint8 [n, h, w, 3]"""
+        return self.pixels.exact(rows) if isinstance(self.pixels, Rows) else self.pixels[rows]
+
+    def runs(self, most: int) -> Iterator[NDArray[np.int64]]:
+        """All rows, at most so many at once, those at once of one shape; in their order, if all have the same."""
+        for places in by_shape([(height, width) for height, width in self.shapes.tolist()]).values():
+            yield from (np.array(places[start : start + most], np.int64) for start in range(0, len(places), most))
 
     def only(self, names: Sequence[str]) -> "ImageSet":
         """The images with one of these labels; all of them where `names` is empty. Raises ValueError for an unknown one."""
@@ -152,23 +213,26 @@ def write_split(folder: Path, split: str, images: ImageSet, numbers: Sequence[in
     """
     shards = folder / "shards"
     shards.mkdir(exist_ok=True)
-    order = np.arange(len(images)) if numbers is None else np.argsort(np.asarray(numbers, np.int64), kind="stable")
-    ordered = range(len(images)) if numbers is None else sorted(numbers)
-    width = int(np.prod(images.pixels.shape[1:]))
+    places, shapes = range(len(images)) if numbers is None else numbers, images.shapes.tolist()
+    order: list[int] = list(range(len(images)))
+    if numbers is not None:  # shapes apart, so that an image that is added rewrites the last shard of its own shape
+        order.sort(key=lambda row: (shapes[row], numbers[row]))
     listed = []
-    for _, group in groupby(zip(order.tolist(), ordered, strict=True), lambda one: shard_of(one[1], width)):
-        rows = np.array([row for row, _ in group])
+    for _, group in groupby(order, lambda row: (shapes[row], shard_of(places[row], 3 * images.size**2))):
+        rows = np.array(list(group))
         said = [
             {"path": images.paths[row], "label": images.names[images.labels[row]], "caption": images.captions[row]}
             for row in rows
         ]
         content = BytesIO()
-        np.save(content, np.asarray(images.pixels[rows]))
+        np.save(content, images.exact(rows))
         text = json.dumps(said, ensure_ascii=False, indent=0).encode()
         listed.append(
             {"images": len(rows), "pixels": _kept(shards, content.getvalue(), ".npy"), "said": _kept(shards, text, ".json")}
         )
     index = {"names": images.names, "size": images.size, "by_path": numbers is not None, "shards": listed}
+    if len(images.buckets) > 1:
+        index["buckets"] = images.buckets
     (folder / f"{split}.json").write_text(json.dumps(index, ensure_ascii=False, indent=0), encoding="utf-8")
 
 
@@ -191,6 +255,8 @@ def read_split(folder: Path, split: str) -> ImageSet:
         np.repeat(np.arange(len(parts), dtype=np.int32), counts),
         np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, np.int64),
         index["size"],
+        np.repeat([one.shape[1:3] for one in parts], counts, axis=0) if "buckets" in index and parts else None,
+        [(height, width) for height, width in index.get("buckets", ())],
     )
     place = {name: number for number, name in enumerate(names)}
     images = ImageSet(

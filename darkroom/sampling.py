@@ -17,10 +17,12 @@ from darkroom.images import Pixels, to_pixels
 from darkroom.networks.captioned import ReadsCaptions, tokens_of
 from darkroom.networks.denoiser import Condition, DenoiserContract
 from darkroom.networks.saved import Drawing, ModelCard, ModelError, device_named, load_model
-from darkroom.randomness import LABELS, SAMPLES, generator_for
+from darkroom.randomness import LABELS, SAMPLES, SHAPES, generator_for
 from darkroom.samplers import FreshNoise, UniPc
+from darkroom.shapes import Shape, by_shape, canvas_of, framed
 
 Preset = Literal["draft", "default", "quality"]
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def evaluations(drawing: Drawing) -> int:
 
 @torch.inference_mode()
 def walk(denoiser: DenoiserContract, noise: Tensor, condition: Condition, drawing: Drawing) -> Iterator[tuple[Tensor, Tensor]]:
-    """After each step of the sampler: the images at the next level, and the clean images expected there; all [n, 3, s, s].
+    """After each step of the sampler: the images at the next level, and the clean images expected there; all [n, 3, h, w].
 
     `noise` is of unit variance. The last images are the result. The noise that ancestral samplers add follows from each image's
     `noise`: no image depends on who is drawn beside it.
@@ -136,7 +138,7 @@ def draw(
     drawing: Drawing,
     captions: Sequence[str] | None = None,
 ) -> Pixels:
-    """Images of the given labels [n], or captions, out of the given noise [n, 3, s, s]. uint8 [n, s, s, 3]. Raises ModelError."""
+    """Images of the given labels [n], or captions, out of the given noise [n, 3, h, w]. uint8 [n, h, w, 3]. Raises ModelError."""
     told = told_of(card, labels, noise, captions)
     for images, _ in walk(_guided(denoiser, drawing), noise, told, drawing):
         last = images
@@ -200,9 +202,10 @@ def _fresh_after(noise: Tensor) -> FreshNoise:
     return fresh
 
 
-def noise_for(seed: int, images: Sequence[int], size: int) -> Tensor:
-    """Unit noise [n, 3, size, size], each image's its own: an image does not depend on who is drawn beside it."""
-    drawn = [generator_for(seed, SAMPLES, index).standard_normal((3, size, size), np.float32) for index in images]
+def noise_for(seed: int, images: Sequence[int], size: int | Shape) -> Tensor:
+    """Unit noise [n, 3, h, w], each image's its own: an image does not depend on who is drawn beside it."""
+    height, width = (size, size) if isinstance(size, int) else size
+    drawn = [generator_for(seed, SAMPLES, index).standard_normal((3, height, width), np.float32) for index in images]
     return torch.from_numpy(np.stack(drawn))
 
 
@@ -233,10 +236,50 @@ def labels_for(card: ModelCard, seed: int, count: int) -> list[int]:
     return [int(label) for label in generator_for(seed, SAMPLES).permutation(labels)]
 
 
+def shape_at(card: ModelCard, seed: int, index: int, label: int) -> Shape:
+    """A shape for image `index` of a seed: as common as among the images of its label (-1: all) trained on.
+
+    Images that follow one another are spread over the shares by the golden ratio, so that few of them are shared out fairly too.
+    """
+    if len(card.shapes) == 1:
+        return card.shapes[0]
+    counts = np.array(card.bucket_counts, np.int64)
+    of_label = counts[label] if label >= 0 and counts[label].any() else counts.sum(0)
+    place = (generator_for(seed, SHAPES).random() + index * (5**0.5 - 1) / 2) % 1
+    return card.shapes[int(np.searchsorted(np.cumsum(of_label) / of_label.sum(), place, side="right"))]
+
+
+def draw_rows(
+    denoiser: DenoiserContract,
+    card: ModelCard,
+    labels: Sequence[int],
+    seed: int,
+    rows: Sequence[int],
+    drawing: Drawing,
+    captions: Sequence[str] | None = None,
+    shapes: Sequence[Shape] | None = None,
+    device: torch.device = CPU,
+) -> Pixels:
+    """The images `rows` of a seed, of the given labels [n], or captions, and shapes; those are as common as in training if None.
+
+    uint8 [n, side, side, 3], those that are not square in white frames. Raises ModelError.
+    """
+    shapes = shapes or [shape_at(card, seed, row, label) for row, label in zip(rows, labels, strict=True)]
+    side = canvas_of(card.shapes)
+    made = np.empty((len(shapes), side, side, 3), np.uint8)
+    for shape, places in by_shape(shapes).items():
+        told = torch.tensor([labels[place] for place in places], device=device)
+        said = None if captions is None else [captions[place] for place in places]
+        noise = noise_for(seed, [rows[place] for place in places], shape).to(device)
+        made[places] = framed(draw(denoiser, card, told, noise, drawing, said), side)
+    return made
+
+
 def generate(
     model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, drawing: Drawing, batch: int
 ) -> Generator[Event, None, Pixels]:
-    """Draw `count` images from a saved model; `labels` None takes the proportions it was trained on. uint8 [count, s, s, 3].
+    """Draw `count` images from a saved model; `labels` None takes the proportions it was trained on. uint8 [count, s, s, 3], as
+    `draw_rows` gives them.
 
     Raises ModelError.
     """
@@ -246,9 +289,8 @@ def generate(
     drawn: list[Pixels] = []
     for start in range(0, count, batch):
         rows = range(start, min(start + batch, count))
-        noise = noise_for(seed, rows, card.image_size).to(device)
         try:
-            drawn.append(draw(model, card, torch.tensor([told[row] for row in rows], device=device), noise, drawing))
+            drawn.append(draw_rows(model, card, [told[row] for row in rows], seed, rows, drawing, device=device))
         except ModelError as error:  # of several models, a person is told which
             raise ModelError(f"{model_folder}: {error}") from None
         yield Progressed(f"drawing from {model_folder.name}", rows.stop, count)

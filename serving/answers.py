@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from darkroom.images import Pixels, contact_sheet
 from darkroom.provenance import Provenance, Signer, encoded
 from darkroom.sampling import Preset, preset
+from darkroom.shapes import Shape
 from serving.engine import Order
 from serving.loaded import Loaded, Row
 
@@ -26,6 +27,7 @@ class ModelTold(BaseModel):
     weights_digest: str
     data_digest: str
     image_size: int
+    shapes: tuple[tuple[int, int], ...]  # width and height of what it draws, the square first
     labels: tuple[str, ...]
     focus: tuple[str, ...]
     prompt_bytes: int  # how much of a prompt it reads; 0 for a model without text
@@ -63,6 +65,7 @@ def model_told(model: Loaded) -> ModelTold:
         weights_digest=model.weights_digest,
         data_digest=card.data_digest,
         image_size=card.image_size,
+        shapes=tuple((width, height) for height, width in card.shapes),
         labels=card.labels,
         focus=card.focus,
         prompt_bytes=model.reads,
@@ -90,7 +93,7 @@ def images_told(order: Order, images: list[Pixels], signer: Signer | None) -> Im
 
 def picture(order: Order, images: list[Pixels], columns: int, kind: Format, signer: Signer | None) -> bytes:
     """One file: the image, or all of them in a grid. It tells of the first; the others follow it in its seed."""
-    pixels = images[0] if len(images) == 1 else np.asarray(contact_sheet(np.stack(images), columns))
+    pixels = images[0] if len(images) == 1 else np.asarray(contact_sheet(images, columns))
     return encoded(pixels, provenance_of(order, order.rows[0]), kind, signer)
 
 
@@ -140,8 +143,13 @@ def recipe_of(order: Order, row: Row) -> dict[str, Any]:
         "steps": order.drawing.steps,
         "guidance": order.drawing.guidance,
         "sampler": order.drawing.sampler.model_dump(mode="json"),
+        **({"shape": _wide_first(row.shape)} if row.shape and len(order.model.card.shapes) > 1 else {}),
         **({"turns": [turn.model_dump(mode="json") for turn in row.turns]} if row.turns else {}),
     }
+
+
+def _wide_first(shape: Shape) -> list[int]:
+    return [shape[1], shape[0]]
 
 
 def _label(order: Order, row: Row) -> str:

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from darkroom.networks.saved import Drawing
 from darkroom.provenance import Turn
 from darkroom.samplers import Sampler
-from darkroom.sampling import Preset, label_at, preset
+from darkroom.sampling import Preset, label_at, preset, shape_at
+from darkroom.shapes import Shape, in_words
 from serving.engine import Order
 from serving.loaded import Loaded, Row
 from serving.problems import Problem
@@ -19,6 +20,7 @@ LARGEST_SEED = 2**53 - 1  # every whole number up to here is one in JavaScript t
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
 Index = Annotated[int, Field(ge=0, le=2**31 - 1, strict=True)]
+Side = Annotated[int, Field(ge=1, le=8192, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Alias = Literal["champion", "challenger"]
 
@@ -70,6 +72,10 @@ class Drawn(Asked):
     first: Annotated[Index, Field(description="number of the first image among those of this seed")] = 0
     label: Annotated[str | None, Field(max_length=200, description="class; left out, classes as common as in training")] = None
     prompt: Annotated[str | None, Field(max_length=1000, description="text, for models that read it")] = None
+    shape: Annotated[
+        tuple[Side, Side] | None,
+        Field(description="width and height in pixels, one of the model's shapes; left out, shapes as common as in training"),
+    ] = None
     preset: Annotated[Preset | None, Field(description="a sampler and its steps: in a hurry, as a rule, with patience")] = None
     steps: Annotated[int | None, Field(ge=1, le=MOST_STEPS, strict=True, description="steps of the sampler")] = None
     guidance: Annotated[float | None, Field(ge=0, le=20, allow_inf_nan=False, description="weight of the class; 1: no more")] = (
@@ -122,7 +128,8 @@ def order_of(asked: ImagesAsked | JobAsked | NearestAsked, model: Loaded) -> Ord
         turn = _turn(asked, place, count)
         index = asked.first if turn else asked.first + place
         turns = [one.turn() for one in asked.turns] + ([turn] if turn else [])
-        rows.append(Row(seed, index, _label(asked, model, seed, index), caption, tuple(turns)))
+        label = _label(asked, model, seed, index)
+        rows.append(Row(seed, index, label, caption, tuple(turns), _shape(asked, model, seed, index, label)))
     return Order(model, drawing_of(asked, model), rows)
 
 
@@ -150,6 +157,16 @@ def _label(asked: Drawn, model: Loaded, seed: int, index: int) -> int:
         there = f"did you mean `{near[0]}`?" if near else f"it knows: {', '.join(model.card.labels[:50])}"
         raise Problem(422, "Unknown label", f"{model.name} version {model.version} knows no such label; {there}")
     return model.card.labels.index(asked.label)
+
+
+def _shape(asked: Drawn, model: Loaded, seed: int, index: int, label: int) -> Shape:
+    if asked.shape is None:
+        return shape_at(model.card, seed, index, label)
+    shape = asked.shape[::-1]
+    if shape not in model.card.shapes:
+        there = ", ".join(map(in_words, model.card.shapes))
+        raise Problem(422, "Unknown shape", f"{model.name} version {model.version} does not draw it; it draws {there} pixels")
+    return shape
 
 
 def _caption(asked: Drawn, model: Loaded) -> str | None:

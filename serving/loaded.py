@@ -16,6 +16,7 @@ from darkroom.networks.saved import Drawing, ModelCard, ModelError, device_named
 from darkroom.provenance import Turn
 from darkroom.refs import digest_of
 from darkroom.sampling import draw_forming, noise_for, told_of, turned
+from darkroom.shapes import Shape, by_shape
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Row:
     label: int
     caption: str | None = None
     turns: tuple[Turn, ...] = ()
+    shape: Shape | None = None  # None: the model's square
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,23 +63,33 @@ class Loaded:
         """The same without its network: what an image needs to say, once it is drawn."""
         return replace(self, denoiser=None)
 
-    def forming(self, rows: Sequence[Row], drawing: Drawing) -> Iterator[Pixels]:
-        """The images of up to `sizes[-1]` rows as they form; the last are the result. uint8 [rows, s, s, 3]. Raises ModelError.
+    def forming(self, rows: Sequence[Row], drawing: Drawing) -> Iterator[list[Pixels]]:
+        """The images of up to `sizes[-1]` rows as they form; the last are the result. uint8 [h, w, 3] each. Raises ModelError."""
+        groups = by_shape([row.shape or self.card.shapes[0] for row in rows]).values()
+        order = np.argsort([place for places in groups for place in places])
+        walks = [self._forming([rows[place] for place in places], drawing) for places in groups]
+        for parts in zip(*walks, strict=True):
+            formed = [pixels for part in parts for pixels in part]
+            yield [formed[place] for place in order]
+
+    def _forming(self, rows: Sequence[Row], drawing: Drawing) -> Iterator[Pixels]:
+        """Those of one shape. uint8 [rows, h, w, 3]
 
         Rows are filled up to the next of `sizes`, so that an image is the same bytes whoever is drawn beside it.
         """
         assert self.denoiser is not None
         size = next(size for size in self.sizes if size >= len(rows))
         filled = [*rows, *[rows[-1]] * (size - len(rows))]
-        noise = torch.cat([self._noise(row) for row in filled]).to(self.device)
+        shape = rows[0].shape or self.card.shapes[0]
+        noise = torch.cat([self._noise(row, shape) for row in filled]).to(self.device)
         labels = torch.tensor([row.label for row in filled], device=self.device)
         for pixels in draw_forming(self.denoiser, self.card, labels, noise, drawing, self._captions(filled)):
             yield pixels[: len(rows)]
 
-    def _noise(self, of: Row | Turn) -> Tensor:
-        noise = noise_for(of.seed, [of.index], self.card.image_size)
+    def _noise(self, of: Row | Turn, shape: Shape) -> Tensor:
+        noise = noise_for(of.seed, [of.index], shape)
         for turn in of.turns:
-            noise = turned(noise, self._noise(turn), turn.amount)
+            noise = turned(noise, self._noise(turn, shape), turn.amount)
         return noise
 
     def _captions(self, rows: Sequence[Row]) -> list[str] | None:
@@ -114,7 +126,7 @@ def try_out(loaded: Loaded) -> None:
     """Draw a batch in two steps. Raises ModelError where it is not finite, or all the same whatever the noise."""
     rows = [Row(0, index, index % len(loaded.card.labels)) for index in range(loaded.sizes[-1])]
     for pixels in loaded.forming(rows, loaded.card.drawing.model_copy(update={"steps": 2})):
-        last = pixels
+        last = np.stack(pixels)
     if len(rows) > 1 and not np.ptp(last, axis=0).any():
         raise ModelError(f"{loaded.name} version {loaded.version} draws the same image from every noise; it is not served")
 
@@ -127,7 +139,12 @@ def agreeing_sizes(denoiser: Denoiser, card: ModelCard, device: torch.device, ba
     are asked for at once - not on who they are, nor on their places. Which sizes agree is a matter of the network, the device and
     its libraries; so it is measured, on every row and at three noise levels: 10^5 numbers that all agree do not do so by chance.
     """
-    noise = noise_for(0, range(batch), card.image_size).to(device)
+    sizes = [_agreeing_sizes(denoiser, card, shape, device, batch) for shape in card.shapes]
+    return tuple(size for size in sizes[0] if all(size in others for others in sizes))
+
+
+def _agreeing_sizes(denoiser: Denoiser, card: ModelCard, shape: Shape, device: torch.device, batch: int) -> tuple[int, ...]:
+    noise = noise_for(0, range(batch), shape).to(device)
     labels = torch.arange(batch, device=device) % len(card.labels)
     captions = [card.labels[label] for label in labels.tolist()] if isinstance(card.network, ReadsCaptions) else None
     levels = (0.1, 1.0, 10.0)

@@ -5,6 +5,7 @@ from base64 import b64encode
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from pydantic import BaseModel
 
@@ -12,6 +13,7 @@ from darkroom.evaluation.memorisation import GAP
 from darkroom.evaluation.nearest import MOST_SIDE, nearest_few
 from darkroom.images import ImageSet, Pixels, read_split
 from darkroom.refs import digest_of
+from darkroom.shapes import framed
 from serving.loaded import Loaded
 from serving.problems import Problem
 
@@ -48,11 +50,13 @@ class Neighbours:
         self._read: tuple[int, ImageSet, str] | None = None
 
     def of(self, pixels: Pixels, model: Loaded) -> NeighboursTold:
-        """What is nearest to an image [s, s, 3]. Raises Problem where there are no images to compare with."""
+        """What is nearest to an image [h, w, 3]. Raises Problem where there are no images to compare with."""
         with self._one_at_a_time:
             images, digest = self._current()
-            if len(images) < 2 or images.size != len(pixels):
-                raise Problem(409, "Nothing to compare with", f"this needs two training images or more of {len(pixels)} pixels")
+            if len(images) < 2 or images.buckets != model.card.shapes:
+                size = model.card.image_size
+                raise Problem(409, "Nothing to compare with", f"this needs two training images or more of {size} pixels")
+            pixels = framed(pixels[None], images.pixels.shape[1])[0]
             index, distance = nearest_few(pixels[None], images.pixels, min(SHOWN, len(images)))
             numbers = 3 * min(len(pixels), MOST_SIDE) ** 2
             found = [
@@ -60,7 +64,7 @@ class Neighbours:
                     distance=float(far) / numbers**0.5,
                     label=images.names[images.labels[row]],
                     path=images.paths[row],
-                    image=_png(images.pixels[row]),
+                    image=_png(images.exact(np.array([row]))[0]),
                 )
                 for row, far in zip(index[0].tolist(), distance[0].tolist(), strict=True)
             ]

@@ -10,7 +10,7 @@ from typing import Annotated, cast
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from darkroom.curation import ledger, pictures
 from darkroom.curation.archives import is_archive
@@ -33,6 +33,7 @@ from darkroom.events import Event, ImageRejected, Noted
 from darkroom.images import SPLITS, ImageSet, Pixels, Rows, write_split
 from darkroom.refs import DatasetRef, digest_of, replaced
 from darkroom.sections import Section
+from darkroom.shapes import AspectBuckets, Shape
 
 MEMORY = Path(".darkroom/curation")  # in a workspace: what earlier runs saw
 LEAST_KEPT = 16  # images; fewer cannot be split and learned from
@@ -45,16 +46,26 @@ class CurationError(ValueError):
 
 class CurateSection(Section):
     """`source`: folder of images, archive or Parquet file; `choices`: the keep/drop list, beside params.yaml;
-    `image_size`: side of the squares, pixels; `background`: put behind transparency."""
+    `image_size`: side of the squares, pixels; `aspect_buckets`: shapes beside it; `background`: put behind transparency."""
 
     source: str
     choices: str
     image_size: int = Field(ge=8, le=1024)
+    aspect_buckets: AspectBuckets
     background: Colour
     filters: list[Filter]
     duplicates: DuplicateSettings
     embedding: EmbeddingSettings
     split: SplitSettings
+
+    @model_validator(mode="after")
+    def _has_buckets(self) -> "CurateSection":
+        if self.aspect_buckets.most > 1 and len(self.aspect_buckets.shapes(self.image_size)) == 1:
+            raise ValueError(
+                f"`aspect_buckets`: no shape up to {self.aspect_buckets.most:g} to 1 has sides that are multiples of "
+                f"{self.aspect_buckets.multiple} and the area of {self.image_size} x {self.image_size}; give a smaller `multiple`"
+            )
+        return self
 
     @field_validator("filters")
     @classmethod
@@ -90,8 +101,8 @@ def curate(
         with replaced(out) as fresh:
             unkept = fresh / "memory"
             of_images = tuple(one for one in section.filters if not isinstance(one, Outlier))
-            way = Way(of_images, section.image_size, section.background)
-            key = key_of(json.dumps([one.model_dump() for one in of_images]), str(section.image_size), str(section.background))
+            way = Way(of_images, section.aspect_buckets.shapes(section.image_size), section.background)
+            key = key_of(json.dumps([one.model_dump() for one in of_images]), str(way.shapes), str(section.background))
             with opened(memory or unkept, key, section.image_size) as known:
                 top = source if source.is_dir() else source.parent
                 examined, squares = yield from gather(top, listing.candidates, way, known, looks=looks)
@@ -106,7 +117,7 @@ def curate(
                 entries = ledger.entries_of(examined, duplicates, section.split)
                 _refuse_too_few(source, entries)
                 with _files_put_into(report) as sheets:
-                    _write_report(sheets, section.image_size, filters, entries, squares, listing.notes)
+                    _write_report(sheets, way.shapes, filters, entries, squares, listing.notes)
                     orders = _write_dataset(fresh, section, filters, entries, squares, memory)
             shutil.rmtree(unkept, ignore_errors=True)
         if memory:
@@ -295,17 +306,20 @@ def _write_dataset(
         write_split(folder, split, ImageSet(cast(Pixels, pixels), labels, names, paths, captions), numbers)
     ledger.write_manifest(folder / "manifest.parquet", entries, [one.kind for one in section.filters])
     values = [one.model_dump() for one in filters]
+    shapes = section.aspect_buckets.shapes(section.image_size)
     about = {"image_size": section.image_size, "labels": list(names), "filters": values, **ledger.summary(entries)}
+    if len(shapes) > 1:
+        about["kept_by_shape"] = ledger.kept_by_shape(entries, shapes)
     ledger.write_json(folder / "dataset.json", about)
     settings = {"duplicates": section.duplicates.model_dump(), "background": list(section.background)}
-    text = card(Path(section.source).name, section.image_size, filters, settings, entries)
+    text = card(Path(section.source).name, shapes, filters, settings, entries)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return orders
 
 
 def _write_report(
     folder: Path,
-    image_size: int,
+    shapes: Sequence[Shape],
     filters: Sequence[Filter],
     entries: Sequence[ledger.Entry],
     squares: Rows,
@@ -315,7 +329,7 @@ def _write_report(
     ledger.write_classes(folder / "classes.csv", entries)
     pictures.rejected_sheet(entries, cast(Pixels, squares)).save(folder / "rejected.png")
     pictures.duplicates_sheet(entries, cast(Pixels, squares)).save(folder / "duplicates.png")
-    (folder / "index.html").write_text(page(entries, squares, filters, image_size, notes), encoding="utf-8")
+    (folder / "index.html").write_text(page(entries, squares, filters, shapes, notes), encoding="utf-8")
 
 
 @contextmanager

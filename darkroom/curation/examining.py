@@ -1,4 +1,4 @@
-"""One look at one file: read once, decoded, judged by every filter, fingerprinted, cut to the square to train on."""
+"""One look at one file: read once, decoded, judged by every filter, fingerprinted, cut to the shape to train on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,16 @@ from darkroom.curation.filters import ORIGINAL_SIZE, ImageFilter, Verdict
 from darkroom.curation.fingerprints import VIEW_SIDE, Fingerprint, fingerprint
 from darkroom.curation.opening import MOST_BYTES, Opened, Reader
 from darkroom.curation.reading import Candidate
-from darkroom.images import Pixels, to_square
+from darkroom.images import Pixels, cut_to
+from darkroom.shapes import Shape, shape_for
 
 SPARE = 2  # a JPEG is decoded at a reduced size only where that is still this many times the square
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the bytes of a file show, whatever its name. `reason` is "" if the image passes every filter; `square` and
-    `fingerprint` (whose path is "") are None if it was not decoded; width and height are the file's own, upright."""
+    """What the bytes of a file show, whatever its name. `reason` is "" if the image passes every filter; `cut`, uint8
+    [h, w, 3], and `fingerprint` (of path "") are None if it was not decoded; width and height are those of the file, upright."""
 
     width: int
     height: int
@@ -27,7 +28,7 @@ class Look:
     scores: dict[str, float]
     reason: str
     detail: str
-    square: Pixels | None
+    cut: Pixels | None
     fingerprint: Fingerprint | None
 
 
@@ -45,21 +46,26 @@ class Examined:
     scores: dict[str, float]
     reason: str
     detail: str
-    square: Pixels | None
+    cut: Pixels | None
     fingerprint: Fingerprint | None
 
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How to look: `size` is the side of the square in pixels, `background` lies under transparent pixels."""
+    """How to look: `shapes` are what images are cut to, the square first, `background` lies under transparent pixels."""
 
     filters: tuple[ImageFilter, ...]
-    size: int
+    shapes: tuple[Shape, ...]
     background: tuple[int, int, int]
+
+    @property
+    def size(self) -> int:
+        """Side of the square in pixels."""
+        return self.shapes[0][0]
 
 
 def examine(
-    folder: Path, candidate: Candidate, filters: Sequence[ImageFilter], size: int, background: tuple[int, int, int]
+    folder: Path, candidate: Candidate, filters: Sequence[ImageFilter], shapes: Sequence[Shape], background: tuple[int, int, int]
 ) -> Examined:
     """Examine one file, in this process. A bad file is told in the result, never raised."""
     try:
@@ -67,7 +73,7 @@ def examine(
             opened = reader.read(candidate)
     except UnreadableImage as error:
         return as_examined(candidate, "", unread(error.reason, str(error)))
-    return as_examined(candidate, opened.digest, look_at(opened, Way(tuple(filters), size, background)))
+    return as_examined(candidate, opened.digest, look_at(opened, Way(tuple(filters), tuple(shapes), background)))
 
 
 def as_examined(candidate: Candidate, digest: str, look: Look) -> Examined:
@@ -85,7 +91,7 @@ def as_examined(candidate: Candidate, digest: str, look: Look) -> Examined:
         scores=look.scores,
         reason=look.reason,
         detail=look.detail,
-        square=look.square,
+        cut=look.cut,
         fingerprint=named,
     )
 
@@ -114,7 +120,7 @@ def look_at(opened: Opened, way: Way) -> Look:
         scores={kind: float(verdict.score) for kind, verdict in verdicts.items()},
         reason=reason,
         detail=verdicts[reason].detail if reason else "",
-        square=to_square(picture.image, way.size),
+        cut=cut_to(picture.image, shape_for(picture.width, picture.height, way.shapes)),
         fingerprint=fingerprint(picture.image, picture.width, picture.height, opened.content, opened.digest),
     )
 

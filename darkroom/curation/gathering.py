@@ -13,6 +13,7 @@ from darkroom.curation.reading import Candidate
 from darkroom.curation.workers import MOST_SECONDS, Answer, Errand, Looks, examined
 from darkroom.events import Event, ImageRejected, Noted, Progressed
 from darkroom.images import Rows
+from darkroom.shapes import shape_for
 
 REPORTED = 64  # files read between two reports of progress
 CLOCK_GRAIN = 2_000_000_000  # nanoseconds: the coarsest times of change that file systems keep (FAT)
@@ -22,7 +23,7 @@ KEEP_SECONDS = 2.0  # of work that a killed run may lose
 def gather(
     top: Path, candidates: Sequence[Candidate], way: Way, memory: Memory, workers: int = 0, looks: Looks | None = None
 ) -> Generator[Event, None, tuple[list[Examined], Rows]]:
-    """What was found of each candidate (without squares), and the squares, row by row.
+    """What was found of each candidate (without pixels), and the pixels, row by row.
 
     `top`: folder that places start from; `workers`: how many processes, as many as there are processors if 0;
     `looks`: who has the images looked at, if not this process's own workers.
@@ -46,7 +47,10 @@ def gather(
         found.append(as_examined(candidate, digests[index], look))
         if look.reason:
             yield ImageRejected(candidate.path, look.reason, look.detail)
-    return found, Rows([pixels], np.zeros(len(candidates), np.int32), records, way.size)
+    shapes = None
+    if len(way.shapes) > 1:
+        shapes = np.array([shape_for(one.width, one.height, way.shapes) for one in found], np.int64)
+    return found, Rows([pixels], np.zeros(len(candidates), np.int32), records, way.size, shapes, way.shapes)
 
 
 def _remembered(

@@ -15,6 +15,7 @@ from darkroom.curation.duplicates import Duplicate
 from darkroom.curation.examining import Examined
 from darkroom.curation.splitting import SplitSettings, split_all
 from darkroom.images import SPLITS
+from darkroom.shapes import Shape, in_words, shape_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,12 @@ def summary(entries: Sequence[Entry]) -> dict[str, Any]:
         "rejected_by_reason": rejected_by_reason(entries),
         "kept_by_split": {split: splits[split] for split in SPLITS},
     }
+
+
+def kept_by_shape(entries: Sequence[Entry], shapes: Sequence[Shape]) -> dict[str, int]:
+    """How many kept images are cut to which shape, as width x height."""
+    counts = Counter(shape_for(entry.width, entry.height, tuple(shapes)) for entry in entries if entry.kept)
+    return {in_words(shape): counts[shape] for shape in shapes}
 
 
 def label_names(entries: Sequence[Entry]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What earlier runs saw: files known by their stamps, looks known by the content of files. Lies outside a stage's outputs.
 
 `looks.db` (SQLite) holds stamp and digest of each path and what the bytes of each digest showed; the arrays of each look lie in
-files of their own (`views`, `small`, `spread`, `square`), records of equal length, appended and memory-mapped. A record is on
+files of their own (`views`, `small`, `spread`, `cut`), records of equal length, appended and memory-mapped. A record is on
 the disk before the row that points to it is, so whatever ends a run, what is believed later is whole. Only what the bytes of a
 file show is kept: a file that could not be read, or was too slow, is tried again.
 """
@@ -25,6 +25,7 @@ import numpy as np
 import PIL
 
 import darkroom.images
+import darkroom.shapes
 from darkroom.curation.examining import Look
 from darkroom.curation.fingerprints import Arrays, Fingerprint
 from darkroom.curation.pairs import Compared, Pair
@@ -63,11 +64,11 @@ class Known:
 
 
 class Memory:
-    """In `folder`; squares have sides of `size` pixels. Opened by one run at a time."""
+    """In `folder`; images are cut to shapes of at most `size` times `size` pixels. Opened by one run at a time."""
 
     def __init__(self, folder: Path, size: int) -> None:
         self.database = folder / "looks.db"
-        self.records = ARRAYS | {"square": np.dtype((np.uint8, (size, size, 3)))}
+        self.records = ARRAYS | {"cut": np.dtype((np.uint8, (size, size, 3)))}
         self._compared = folder / "compared.npz"
         self._rows = sqlite3.connect(self.database, isolation_level=None)
         self._rows.execute("PRAGMA journal_mode = WAL")
@@ -121,8 +122,8 @@ class Memory:
         record = -1
         if look.fingerprint is not None:
             for name, file in self._files.items():
-                shown = look.square if name == "square" else getattr(look.fingerprint, name)
-                file.write(np.asarray(shown, self.records[name].base).tobytes())
+                shown = look.cut if name == "cut" else getattr(look.fingerprint, name)
+                file.write(np.asarray(shown, self.records[name].base).tobytes().ljust(self.records[name].itemsize, b"\0"))
             record, self.count = self.count, self.count + 1
         self._rows.execute("INSERT INTO looks VALUES (?, ?, ?)", (bytes.fromhex(digest), record, _as_text(look)))
 
@@ -132,7 +133,8 @@ class Memory:
         return self._rows.execute(query, (bytes.fromhex(digest),)).fetchone() is not None
 
     def pictures(self) -> tuple[Arrays, Pixels]:
-        """Of all records, memory-mapped: the arrays of fingerprints, and the squares."""
+        """Of all records, memory-mapped: the arrays of fingerprints, and the pixels (where they are fewer than those of the
+        square, their rows begin with them)."""
         found: dict[str, Any] = {}
         for name, file in self._files.items():
             file.flush()
@@ -140,10 +142,10 @@ class Memory:
             if self.count:
                 mapped = np.memmap(file, self.records[name].base, mode="r", shape=(self.count, *self.records[name].shape))
                 found[name] = mapped.view(np.ndarray)
-        return Arrays(*(found[name] for name in Arrays._fields)), found["square"]
+        return Arrays(*(found[name] for name in Arrays._fields)), found["cut"]
 
     def look(self, digest: str, arrays: Arrays) -> tuple[int, Look]:
-        """Its record's number (-1 for none) and what a known content showed, without the square."""
+        """Its record's number (-1 for none) and what a known content showed, without its pixels."""
         query = "SELECT record, facts FROM looks WHERE digest = ?"
         record, facts = self._rows.execute(query, (bytes.fromhex(digest),)).fetchone()
         return record, _as_look(facts, arrays, record)
@@ -178,7 +180,7 @@ class Memory:
 
 
 def _as_text(look: Look) -> str:
-    facts = {field.name: getattr(look, field.name) for field in fields(Look) if field.name not in ("square", "fingerprint")}
+    facts = {field.name: getattr(look, field.name) for field in fields(Look) if field.name not in ("cut", "fingerprint")}
     if look.fingerprint is not None:
         facts["fingerprint"] = {name: getattr(look.fingerprint, name) for name in TOLD}
     return json.dumps(facts, ensure_ascii=False)
@@ -190,7 +192,7 @@ def _as_look(facts: str, arrays: Arrays, record: int) -> Look:
     read["scores"] = {sys.intern(kind): score for kind, score in read["scores"].items()}  # the same few names a million times
     if printed is not None:
         printed = Fingerprint(**printed, arrays=arrays, row=record)
-    return Look(**read, square=None, fingerprint=printed)
+    return Look(**read, cut=None, fingerprint=printed)
 
 
 @contextmanager
@@ -234,7 +236,8 @@ def _unwritable_told(folder: Path) -> Iterator[None]:
 def key_of(*settings: str) -> str:
     """What stands for a way to look: settings, the code of this room, and the versions of what decodes."""
     whole = hashlib.sha256(json.dumps([*settings, PIL.__version__, np.__version__]).encode())
-    for file in [*sorted(Path(__file__).parent.glob("*.py")), Path(darkroom.images.__file__)]:
+    shared = [Path(module.__file__ or "") for module in (darkroom.images, darkroom.shapes)]
+    for file in [*sorted(Path(__file__).parent.glob("*.py")), *shared]:
         whole.update(file.read_bytes())
     return whole.hexdigest()[:16]
 

@@ -12,8 +12,9 @@ from PIL import Image
 from darkroom.curation.cautions import warnings_of
 from darkroom.curation.charts import TONES, histogram, label_bars
 from darkroom.curation.filters import Filter
-from darkroom.curation.ledger import Entry, label_names, rejected_by_reason, summary
+from darkroom.curation.ledger import Entry, kept_by_shape, label_names, rejected_by_reason, summary
 from darkroom.images import SPLITS, Rows
+from darkroom.shapes import Shape
 
 TILE = 96  # pixels of one picture
 PICTURES = 18  # of one reason
@@ -35,11 +36,13 @@ ul.names{font-size:13px;margin:4px 0;columns:2}
 """
 
 
-def page(entries: Sequence[Entry], squares: Rows, filters: Sequence[Filter], image_size: int, notes: Sequence[str]) -> str:
+def page(
+    entries: Sequence[Entry], squares: Rows, filters: Sequence[Filter], shapes: Sequence[Shape], notes: Sequence[str]
+) -> str:
     """The whole page as HTML. `squares` goes with the entries; `filters` have their thresholds in values; `notes` say what of the
     source could not be used and has no row of its own, such as a folder that may not be read."""
     parts = [
-        _head(entries, image_size, notes),
+        _head(entries, shapes, notes),
         _reasons(entries, squares),
         _clusters(entries, squares),
         _scores(entries, filters),
@@ -52,12 +55,14 @@ def page(entries: Sequence[Entry], squares: Rows, filters: Sequence[Filter], ima
     )
 
 
-def _head(entries: Sequence[Entry], image_size: int, notes: Sequence[str]) -> str:
+def _head(entries: Sequence[Entry], shapes: Sequence[Shape], notes: Sequence[str]) -> str:
     counts = summary(entries)
     splits = ", ".join(f"{count:,} {split}" for split, count in counts["kept_by_split"].items())
-    warned = "".join(f"<p class='warn'>{escape(one)}</p>\n" for one in [*notes, *warnings_of(entries, image_size)])
+    warned = "".join(f"<p class='warn'>{escape(one)}</p>\n" for one in [*notes, *warnings_of(entries, shapes[0][0])])
+    buckets = ", ".join(f"{count:,} of {shape}" for shape, count in kept_by_shape(entries, shapes).items() if count)
     return (
         f"<h1>Curation</h1>\n<p class='big'>{counts['kept']:,} of {counts['files']:,} files kept: {splits}.</p>\n"
+        f"{f'<p>Aspect buckets: {buckets} pixels.</p>' if len(shapes) > 1 else ''}"
         f"{warned or '<p>No warnings.</p>'}"
     )
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from darkroom.evaluation.comparing import SURE, kernel_contest
@@ -28,7 +27,7 @@ from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard
 from darkroom.networks.weights import AsTrained, Average
 from darkroom.randomness import HELD_OUT, generator_for
-from darkroom.sampling import draw, evaluations, in_words, labels_for, noise_for
+from darkroom.sampling import draw_rows, evaluations, in_words, labels_for
 
 FIRST = 64  # images of every candidate
 LEAST = 3  # candidates that are never dropped
@@ -230,9 +229,9 @@ class _Bench:
         pixels, seconds = [], 0.0
         for at in range(rows.start, rows.stop, BATCH):
             some = range(at, min(at + BATCH, rows.stop))
-            noise = noise_for(self.search.seed, some, card.image_size).to(device)
+            labels, seed = [told[row] for row in some], self.search.seed
             began = self.search.clock()
-            pixels.append(draw(model, card, torch.tensor([told[row] for row in some], device=device), noise, candidate.drawing))
+            pixels.append(draw_rows(model, card, labels, seed, some, candidate.drawing, device=device))
             seconds += self.search.clock() - began
         return self.search.features.describe(np.concatenate(pixels), BATCH), seconds
 

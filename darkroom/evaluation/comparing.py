@@ -27,6 +27,7 @@ from darkroom.networks.saved import Drawing, ModelCard, read_card
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.refs import digest_of
 from darkroom.sampling import generate, labels_for
+from darkroom.shapes import in_words
 
 FEWEST = 8  # real images below which no score says anything
 K = 5  # neighbours of precision and coverage
@@ -192,15 +193,15 @@ def _splits(data: Path) -> list[ImageSet]:
 
 def _in_common(cards: Sequence[ModelCard], train: ImageSet) -> tuple[str, ...]:
     """The labels that both models are meant for and the data set has."""
-    sizes = [card.image_size for card in cards]
+    sizes = [" or ".join(map(in_words, shapes)) for shapes in (*(card.shapes for card in cards), train.buckets)]
     if sizes[0] != sizes[1]:
         raise NotComparable(
             f"the first model draws images of {sizes[0]} pixels, the second of {sizes[1]}: "
             "scores of different sizes do not compare; train one at the size of the other"
         )
-    if sizes[0] != train.size:
+    if sizes[0] != sizes[2]:
         raise NotComparable(
-            f"both models draw images of {sizes[0]} pixels, and the data set has {train.size}: curate it at that size"
+            f"both models draw images of {sizes[0]} pixels, and the data set has {sizes[2]}: curate it at that size"
         )
     meant = [set(card.focus or card.labels) for card in cards]
     names = tuple(name for name in train.names if all(name in one for one in meant))

@@ -15,6 +15,7 @@ from darkroom.images import Pixels
 from darkroom.networks.saved import ChosenDrawing, Drawing, ModelCard
 from darkroom.refs import digest_of
 from darkroom.sampling import labels_for
+from darkroom.shapes import canvas_of
 
 # What drawing can import (a test compares): images belong to this code, too.
 CODE = (
@@ -28,6 +29,7 @@ CODE = (
     "samplers.py",
     "sampling.py",
     "sections.py",
+    "shapes.py",
 )
 
 
@@ -79,7 +81,8 @@ def drawn(subject: Subject, ask: Ask, kept: Kept, draw: Generate) -> Generator[E
             return draw(subject.folder, None, ask.count, seed, ask.drawing.of(subject.card.drawing), ask.batch)
 
         made = yield from kept.got(key_for(subject, ask, seed), f"images of {subject.name}", make)
-        yield from check_drawn(subject.name, made, (ask.count, subject.card.image_size, subject.card.image_size, 3))
+        side = canvas_of(subject.card.shapes)
+        yield from check_drawn(subject.name, made, (ask.count, side, side, 3))
         found.append(made)
     return found
 

@@ -103,11 +103,10 @@ def loss_gaps(model_folder: Path, training: ImageSet, held_out: ImageSet, seed: 
             noise = torch.Generator().manual_seed(torch_seed(seed, HELD_OUT, _LOSS))
             parts = []
             length = longest_text(images)
-            for start in range(0, len(images), 64):
-                pixels = torch.from_numpy(np.asarray(images.pixels[start : start + 64]).astype(np.float32)).permute(0, 3, 1, 2)
+            for rows in images.runs(64):
+                pixels = torch.from_numpy(images.exact(rows).astype(np.float32)).permute(0, 3, 1, 2)
                 clean = to_model(pixels)
                 noisy = (clean + sigma * torch.randn(clean.shape, generator=noise)).to(device)
-                rows = np.arange(start, start + len(pixels))
                 labels = torch.from_numpy(images.labels[rows])
                 told = Condition(labels, torch.zeros(len(pixels), card.augmentations), text_of(images, rows, length)).on(device)
                 answer = model(noisy, noisy.new_full((len(pixels),), sigma), told)

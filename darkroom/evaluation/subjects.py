@@ -12,6 +12,7 @@ from darkroom.events import Event, Noted
 from darkroom.images import SPLITS, ImageSet, Pixels, read_split
 from darkroom.networks.saved import ModelCard, ModelError, read_card
 from darkroom.randomness import HELD_OUT, generator_for
+from darkroom.shapes import in_words
 
 FEWEST = 8  # real images on either side below which no score says anything
 NAMED = 5  # images named in a warning
@@ -99,11 +100,12 @@ def _subject(data: Data, name: str, folder: Path, seed: int) -> Subject:
         card = read_card(folder)
     except ModelError as error:
         raise EvaluationError(f"model {name}: {error}") from None
-    if card.image_size != data.training.size:
+    if card.shapes != data.training.buckets:
+        drawn, there = (" or ".join(map(in_words, shapes)) for shapes in (card.shapes, data.training.buckets))
         raise EvaluationError(
-            f"model {name}: it draws images of {card.image_size} pixels, and the images of the data set have "
-            f"{data.training.size}; scores of different sizes do not compare: "
-            "evaluate it on data curated at its own size (`curate.image_size`)"
+            f"model {name}: it draws images of {drawn} pixels, and the images of the data set have "
+            f"{there}; scores of different sizes do not compare: "
+            "evaluate it on data curated at its own size (`curate.image_size`, `curate.aspect_buckets`)"
         )
     try:
         reference, unseen = (one.only(card.focus) for one in (data.training, data.held_out))

@@ -1,5 +1,6 @@
 """Trace an image: which training images is it nearest to, and is that nearer than chance brings images of this kind?"""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from darkroom.curation.examining import examine
 from darkroom.curation.reading import Candidate
 from darkroom.evaluation.nearest import nearest_training
 from darkroom.images import ImageSet, Pixels, contact_sheet
+from darkroom.shapes import Shape, canvas_of, framed
 
 SCALED = 192  # pixels of each image in the picture
 SUSPECT = 0.99  # share of held-out images that lie further away, from which an image looks like a copy
@@ -56,14 +58,14 @@ class Trace:
         return contact_sheet(np.stack(shown), len(shown), scale, gap=1)
 
 
-def read_square(file: Path, size: int, background: Colour) -> Pixels:
-    """The middle square of an image file, read as curation reads it. uint8 [size, size, 3]. Raises Untraceable."""
+def read_image(file: Path, shapes: Sequence[Shape], background: Colour) -> Pixels:
+    """An image file, read as curation reads it, in a square frame. uint8 [side, side, 3]. Raises Untraceable."""
     if not file.exists():
         raise Untraceable(f"{file}: there is no such file")
-    seen = examine(file.parent, Candidate(file.name, "", None), (), size, background)
-    if seen.square is None:
+    seen = examine(file.parent, Candidate(file.name, "", None), (), shapes, background)
+    if seen.cut is None:
         raise Untraceable(f"{file}: cannot be read as an image: {seen.detail}")
-    return seen.square
+    return framed(seen.cut[None], canvas_of(shapes))[0]
 
 
 def trace(pixels: Pixels, training: ImageSet, held_out: Pixels, count: int) -> Trace:

@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
 
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event, Noted
 from darkroom.finetuning.low_rank import Method
 from darkroom.images import ImageSet, contact_sheet, read_split
-from darkroom.networks.saved import ModelCard, ModelError, build, device_named, encoder_of, load_model
+from darkroom.networks.saved import ModelCard, ModelError, buckets_of, build, device_named, encoder_of, load_model
 from darkroom.randomness import ORDER, generator_for
 from darkroom.refs import WeightsRef, digest_of
-from darkroom.sampling import draw, noise_for
+from darkroom.sampling import draw_rows, shape_at
 from darkroom.training.course import UNSTEERED, Conduct, Course
 from darkroom.training.parallel import leads
 from darkroom.training.session import Places, Splits, run_course
@@ -51,6 +50,7 @@ def finetune(
         "label_counts": tuple(np.bincount(images.labels, minlength=len(images.names)).tolist()),
         "data_digest": digest_of(places.data),
         "parent_digest": digest_of(base),
+        **buckets_of(images),
     }
     tuned = card.model_copy(update=changes)
     if images.names != card.labels:
@@ -92,11 +92,12 @@ def _compare(base: Path, places: Places, seed: int) -> None:
     device = device_named("auto")
     tuned, card = load_model(places.out, device)
     before, old = load_model(base, device)
-    noise = noise_for(seed, range(ACROSS), card.image_size).to(device)
+    shapes = [shape_at(card, seed, row, -1) for row in range(ACROSS)]
     for names in (card.focus or card.labels, [name for name in card.labels if name not in card.focus and card.focus]):
         known = [name for name in names if name in old.labels]
         for model, about, shown in ((before, old, known), (tuned, card, names)):
             if shown:
-                labels = torch.tensor([about.labels.index(shown[index % len(shown)]) for index in range(ACROSS)], device=device)
-                rows.append(draw(model, about, labels, noise, about.drawing))
+                labels = [about.labels.index(shown[index % len(shown)]) for index in range(ACROSS)]
+                about = about.model_copy(update={"buckets": card.buckets})
+                rows.append(draw_rows(model, about, labels, seed, range(ACROSS), about.drawing, shapes=shapes, device=device))
     contact_sheet(np.concatenate(rows), ACROSS, max(1, 96 // card.image_size)).save(places.report / "comparison.png")

@@ -36,8 +36,12 @@ class ReadsCaptions(Section):
     image: Annotated[TransformerSettings | UnetSettings, Field(discriminator="kind", description="the network that draws")]
 
     def build(self, image_size: int, labels: int, augmentations: int) -> "Captioned":
-        """The network for square images of `image_size` pixels; see `name_labels`. Raises ValueError as `image` does."""
+        """The network for images of about `image_size` squared pixels; see `name_labels`. Raises ValueError as `image` does."""
         return Captioned(self, self.image.build(image_size, 0, augmentations, self.width), labels, self._pretrained())
+
+    def check_side(self, side: int, setting: str) -> None:
+        """Raises ValueError where the network that draws cannot draw images with such a side."""
+        self.image.check_side(side, setting)
 
     def _pretrained(self) -> PretrainedText | None:
         return None

@@ -1,16 +1,18 @@
 """A model on disk: a folder of `weights.safetensors` and `model.json`. Nothing in it is ever executed."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
+import numpy as np
 import torch
 from pydantic import Field, PositiveFloat, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from darkroom.images import ImageSet
 from darkroom.networks.captioned import Captioned, CaptionedSettings, PretrainedCaptionedSettings
 from darkroom.networks.denoiser import Denoiser, Preconditioning
 from darkroom.networks.pretrained_text import FOLDER, EncoderUnavailable, copy_encoder
@@ -19,6 +21,7 @@ from darkroom.networks.unet import UnetSettings
 from darkroom.noise import Schedule
 from darkroom.samplers import Sampler
 from darkroom.sections import Section
+from darkroom.shapes import Shape
 
 Network = Annotated[
     TransformerSettings | UnetSettings | CaptionedSettings | PretrainedCaptionedSettings, Field(discriminator="kind")
@@ -87,6 +90,31 @@ class ModelCard(Section):
     images_seen: int
     data_digest: str
     parent_digest: str  # of the weights it started from; empty for a model from scratch
+    buckets: tuple[Shape, ...] = ()  # shapes it was trained on, the square first; none for squares only
+    bucket_counts: tuple[tuple[int, ...], ...] = ()  # images of each label of each shape
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]:
+        """What it draws: the square of `image_size` first."""
+        return self.buckets or ((self.image_size, self.image_size),)
+
+
+def buckets_of(images: ImageSet) -> dict[str, Any]:
+    """What a card says of the shapes of the images trained on: nothing, where they are squares."""
+    if len(images.buckets) == 1:
+        return {"buckets": (), "bucket_counts": ()}
+    is_shape = [(images.shapes == np.array(shape)).all(1) for shape in images.buckets]
+    is_label = [images.labels == label for label in range(len(images.names))]
+    counts = tuple(tuple(int((label & shape).sum()) for shape in is_shape) for label in is_label)
+    return {"buckets": images.buckets, "bucket_counts": counts}
+
+
+def check_sides(network: Network, shapes: Sequence[Shape]) -> None:
+    """Raises ValueError where a network cannot draw images of each of these shapes, the square of which comes first."""
+    (square, _), *others = shapes
+    network.check_side(square, "curate.image_size")
+    for side in sorted({side for shape in others for side in shape}):
+        network.check_side(side, "a side of an image in curate.aspect_buckets")
 
 
 def build(card: ModelCard, encoder: Path | None = None) -> Denoiser:
@@ -97,6 +125,7 @@ def build(card: ModelCard, encoder: Path | None = None) -> Denoiser:
     settings = card.network
     if isinstance(settings, PretrainedCaptionedSettings) and encoder:
         settings = settings.model_copy(update={"encoder": str(encoder)})
+    check_sides(settings, card.shapes)
     network = settings.build(card.image_size, len(card.labels), card.augmentations)
     if isinstance(network, Captioned):
         network.name_labels(card.labels)

@@ -31,15 +31,19 @@ class TransformerSettings(Section):
     detail: Annotated[int, Field(ge=8, multiple_of=8, description="channels of the convolutions at full resolution")]
 
     def build(self, image_size: int, labels: int, augmentations: int, caption: int = 0) -> "Transformer":
-        """The network for square images of `image_size` pixels. Raises ValueError where sizes do not divide."""
-        if image_size % self.patch:
-            raise ValueError(
-                f"network.patch ({self.patch}) does not divide curate.image_size ({image_size}); "
-                f"patches that do: {', '.join(str(p) for p in range(1, 17) if image_size % p == 0)}"
-            )
+        """The network for images of about `image_size` squared pixels. Raises ValueError where sizes do not divide."""
+        self.check_side(image_size, "curate.image_size")
         if self.width % self.heads:
             raise ValueError(f"network.heads ({self.heads}) does not divide network.width ({self.width})")
         return Transformer(self, image_size, labels, augmentations, caption)
+
+    def check_side(self, side: int, setting: str) -> None:
+        """Raises ValueError where images cannot have a side of so many pixels, which `setting` leads to."""
+        if side % self.patch:
+            raise ValueError(
+                f"network.patch ({self.patch}) does not divide {setting} ({side}); "
+                f"patches that do: {', '.join(str(p) for p in range(1, 17) if side % p == 0)}"
+            )
 
 
 class Block(nn.Module):
@@ -77,7 +81,7 @@ class Block(nn.Module):
 
 
 class Transformer(Conditioned):
-    """(input [n, 3, s, s], level [n], condition) -> answer [n, 3, s, s]"""
+    """(input [n, 3, h, w], level [n], condition) -> answer [n, 3, h, w]"""
 
     def __init__(self, settings: TransformerSettings, image_size: int, labels: int, augmentations: int, caption: int) -> None:
         super().__init__()
@@ -104,7 +108,7 @@ class Transformer(Conditioned):
         """The raw answer of the network, which the preconditioning scales."""
         told = self.told(level, condition)
         detail = self.stem(images)
-        tokens = self.patch_in(self._into_patches(detail)) + self.position
+        tokens = self.patch_in(self._into_patches(detail)) + self._positions(*images.shape[2:])
         waiting: list[Tensor] = []
         for index, block in enumerate(self.blocks):
             opening = index < len(self.blocks) // 2
@@ -112,22 +116,32 @@ class Transformer(Conditioned):
             if opening:
                 waiting.append(tokens)
         scale, shift = self.last_modulation(told)[:, None].chunk(2, dim=-1)
-        drawn = self._from_patches(self.patch_out(_modulated(tokens, scale, shift)))
+        drawn = self._from_patches(self.patch_out(_modulated(tokens, scale, shift)), images.shape[2])
         return self._with_detail(drawn, detail, told)
 
+    def _positions(self, height: int, width: int) -> Tensor:
+        """What is learned of each place of a square, stretched over an image of other sides. [1, t, width]"""
+        if height == width == self.image_size:
+            return self.position
+        side = self.image_size // self.patch
+        square = self.position.transpose(1, 2).reshape(1, -1, side, side)
+        rows_and_columns = (height // self.patch, width // self.patch)
+        return F.interpolate(square, rows_and_columns, mode="bilinear", align_corners=False).flatten(2).transpose(1, 2)
+
     def _with_detail(self, drawn: Tensor, detail: Tensor, told: Tensor) -> Tensor:
-        """What the tokens drew and what the stem saw, both [n, detail, s, s] -> [n, 3, s, s]"""
+        """What the tokens drew and what the stem saw, both [n, detail, h, w] -> [n, 3, h, w]"""
         scale, shift = self.detail_modulation(told)[:, :, None, None].chunk(2, dim=1)
         return self.leave(F.silu(self.mix(F.silu(torch.cat([drawn, detail], dim=1))) * (1 + scale) + shift))
 
     def _into_patches(self, images: Tensor) -> Tensor:
-        """[n, c, s, s] -> [n, t, c * patch * patch]"""
+        """[n, c, h, w] -> [n, t, c * patch * patch]"""
         return F.pixel_unshuffle(images, self.patch).flatten(2).transpose(1, 2)
 
-    def _from_patches(self, tokens: Tensor) -> Tensor:
-        """[n, t, c * patch * patch] -> [n, c, s, s]"""
-        side = self.image_size // self.patch
-        return F.pixel_shuffle(tokens.transpose(1, 2).reshape(tokens.shape[0], -1, side, side), self.patch)
+    def _from_patches(self, tokens: Tensor, height: int) -> Tensor:
+        """[n, t, c * patch * patch] -> [n, c, h, w]"""
+        rows = height // self.patch
+        grid = tokens.transpose(1, 2).reshape(tokens.shape[0], -1, rows, tokens.shape[1] // rows)
+        return F.pixel_shuffle(grid, self.patch)
 
 
 def _modulated(tokens: Tensor, scale: Tensor, shift: Tensor) -> Tensor:

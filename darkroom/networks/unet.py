@@ -32,15 +32,19 @@ class UnetSettings(Section):
     attention: Annotated[int, Field(ge=0, description="levels with sides up to this many pixels have attention; 0 for none")]
 
     def build(self, image_size: int, labels: int, augmentations: int, caption: int = 0) -> "Unet":
-        """The network for square images of `image_size` pixels. Raises ValueError where that cannot be halved so often."""
+        """The network for images of about `image_size` squared pixels. Raises ValueError where that cannot be halved so often."""
+        self.check_side(image_size, "curate.image_size")
+        return Unet(self, image_size, labels, augmentations, caption)
+
+    def check_side(self, side: int, setting: str) -> None:
+        """Raises ValueError where images cannot have a side of so many pixels, which `setting` leads to."""
         halvings = len(self.widening) - 1
-        if image_size % 2**halvings:
-            most = (image_size & -image_size).bit_length()
+        if side % 2**halvings:
+            most = (side & -side).bit_length()
             raise ValueError(
-                f"network.widening has {halvings + 1} levels, and curate.image_size ({image_size}) can be halved "
+                f"network.widening has {halvings + 1} levels, and {setting} ({side}) can be halved "
                 f"{most - 1} times: give {most} levels at most"
             )
-        return Unet(self, image_size, labels, augmentations, caption)
 
 
 class Residual(nn.Module):
@@ -88,7 +92,7 @@ class Attention(nn.Module):
 
 
 class Unet(Conditioned):
-    """(input [n, 3, s, s], level [n], condition) -> answer [n, 3, s, s]"""
+    """(input [n, 3, h, w], level [n], condition) -> answer [n, 3, h, w]"""
 
     def __init__(self, settings: UnetSettings, image_size: int, labels: int, augmentations: int, caption: int) -> None:
         super().__init__()

@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from darkroom.images import Pixels, to_model
+from darkroom.images import ImageSet, Pixels, to_model
 from darkroom.networks.captioned import longest_text, text_of
 from darkroom.networks.denoiser import Condition
-from darkroom.randomness import NOISE, DataOrder, torch_seed
+from darkroom.randomness import NOISE, BucketOrder, DataOrder, torch_seed
 from darkroom.training.course import Course, Materials
 
 BY_NAME = 0.25  # of the images with a caption, the share that is told by the label's name: a model is asked by either
@@ -20,7 +20,7 @@ BY_NAME = 0.25  # of the images with a caption, the share that is told by the la
 
 @dataclass(frozen=True)
 class Batch:
-    """`images` and `noise` float32 [n, 3, s, s], `sigma` [n], what the network is told, and which `rows` of the set they are."""
+    """`images` and `noise` float32 [n, 3, h, w], of one shape, `sigma` [n], what the network is told, which `rows` of the set."""
 
     rows: NDArray[np.int64]
     images: Tensor
@@ -48,7 +48,7 @@ class Batches:
 
     def __init__(self, course: Course, materials: Materials, device: torch.device) -> None:
         self._course, self._materials, self._device = course, materials, device
-        self._order = DataOrder(len(materials.images), course.seed)
+        self._order = order_of(materials.images, course.seed, course.batch_size)
         self._length = longest_text(materials.images)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="next batch")
         self._ahead: tuple[tuple[int, int], Future[Batch]] | None = None
@@ -69,7 +69,7 @@ class Batches:
     def _made(self, seen: int, count: int) -> Batch:
         course, images = self._course, self._materials.images
         rows = self._order.take(seen, count)
-        pixels, done = self._materials.recipe.apply(images.pixels[rows], seen)
+        pixels, done = self._materials.recipe.apply(images.exact(rows), seen)
         clean, labels = as_batch(pixels, torch.device("cpu")), torch.from_numpy(images.labels[rows])
         chance = torch.Generator().manual_seed(torch_seed(course.seed, NOISE, seen))
         sigma = course.noise.sigmas(spread_quantiles(count, chance))
@@ -84,8 +84,16 @@ class Batches:
         return Batch(rows, clean, sigma, noise, condition)
 
 
+def order_of(images: ImageSet, seed: int, batch_size: int) -> DataOrder:
+    """In which order images are trained on: in batches of one shape."""
+    shapes = images.shapes
+    if not len(shapes) or (shapes == shapes[0]).all():
+        return DataOrder(len(images), seed)
+    return BucketOrder(np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1), seed, batch_size)
+
+
 def as_batch(pixels: Pixels, device: torch.device) -> Tensor:
-    """uint8 [n, s, s, 3] -> float32 [n, 3, s, s] in [-1, 1]"""
+    """uint8 [n, h, w, 3] -> float32 [n, 3, h, w] in [-1, 1]"""
     return to_model(torch.from_numpy(np.array(pixels)).to(device).permute(0, 3, 1, 2).float()).contiguous()
 
 

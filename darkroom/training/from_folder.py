@@ -21,7 +21,7 @@ from darkroom.networks.captioned import PretrainedCaptionedSettings
 from darkroom.networks.pretrained_text import FOLDER as TEXT_ENCODER
 from darkroom.networks.pretrained_text import digests_of, folder_of
 from darkroom.networks.profiles import FOLDER as AVERAGES
-from darkroom.networks.saved import device_named
+from darkroom.networks.saved import check_sides, device_named
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.sampling import evaluations
 from darkroom.training.beginning import begin
@@ -94,6 +94,7 @@ def _check(request: Request, out: Path) -> None:
         raise FileExistsError(f"{out} is not empty, and holds no model of `darkroom train`; choose another folder")
     if request.source.is_dir() and out.resolve().is_relative_to(request.source.resolve()):
         raise ValueError(f"{out} lies inside {request.source}, whose images are only read; choose a folder outside it")
+    check_sides(request.train.network, request.curate.aspect_buckets.shapes(request.curate.image_size))
     with torch.device("meta"):
         request.train.network.build(request.curate.image_size, 1, 0)
 

@@ -32,14 +32,13 @@ def training_bands(model: Denoiser, course: Course, materials: Materials) -> dic
 def _loss(model: Denoiser, course: Course, images: ImageSet, materials: Materials) -> tuple[float, dict[str, float]]:
     device = next(model.parameters()).device
     losses, bands, length = [], [], longest_text(images)
-    for start in range(0, len(images), course.batch_size):
-        pixels = images.pixels[start : start + course.batch_size]
-        chance = torch.Generator().manual_seed(torch_seed(course.seed, HELD_OUT, start))
+    for rows in images.runs(course.batch_size):
+        pixels = images.exact(rows)
+        chance = torch.Generator().manual_seed(torch_seed(course.seed, HELD_OUT, int(rows[0])))
         quantiles = spread_quantiles(len(pixels), chance)
         sigma = course.noise.sigmas(quantiles).to(device)
         clean = as_batch(pixels, device)
         noise = torch.randn(clean.shape, generator=chance).to(device)
-        rows = np.arange(start, start + len(pixels))
         text = text_of(images, rows, length)
         labels = torch.from_numpy(images.labels[rows])
         condition = Condition(labels, torch.zeros(len(pixels), materials.recipe.length), text).on(device)

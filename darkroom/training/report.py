@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom.images import ImageSet
+from darkroom.training.batches import order_of
 from darkroom.training.checkpoints import Moment, State
 from darkroom.training.course import Course
 from darkroom.training.coverage import times_seen
@@ -26,7 +27,8 @@ def write_report(report: Path, state: State, parameters: int, course: Course, im
     (report / "scores.csv").write_text("\n".join(scores) + "\n", encoding="utf-8")
     (report / "loss.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     measured = [moment.held_out for moment in state.history if moment.held_out is not None]
-    times = times_seen(len(images), course.seed, state.images_seen, course.batch_size, state.skipped)
+    order = order_of(images, course.seed, course.batch_size)
+    times = times_seen(len(images), order, state.images_seen, course.batch_size, state.skipped)
     lines = sorted(f"{json.dumps(path, ensure_ascii=False)},{count}" for path, count in zip(images.paths, times, strict=True))
     (report / "coverage.csv").write_text("\n".join(["path,times_seen", *lines]) + "\n", encoding="utf-8")
     figures = {

@@ -18,7 +18,7 @@ from darkroom.networks.pretrained_text import digests_of
 from darkroom.networks.profiles import FOLDER as AVERAGES
 from darkroom.networks.saved import ModelCard, device_named, encoder_of, save_model
 from darkroom.refs import WeightsRef, digest_of, replaced
-from darkroom.sampling import draw, noise_for
+from darkroom.sampling import draw_rows
 from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import Moment, State, forget_checkpoints
 from darkroom.training.course import Conduct, Course, Materials, Sheet
@@ -132,8 +132,8 @@ def _draw_sheet(
 ) -> Sheet:
     """A sheet from fixed noise, of captions, or of each label in turn: differences between two sheets are the model's."""
     names = [card.labels.index(name) for name in card.focus] or list(range(len(card.labels)))
-    labels = torch.tensor(sorted(names[index % len(names)] for index in range(SHEET)), device=device)
-    pixels = draw(model, card, labels, noise_for(seed, range(SHEET), card.image_size).to(device), card.drawing, captions)
+    labels = sorted(names[index % len(names)] for index in range(SHEET))
+    pixels = draw_rows(model, card, labels, seed, range(SHEET), card.drawing, captions, device=device)
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(pixels, columns=8, scale=max(1, 96 // card.image_size)).save(path)
     return Sheet(path, pixels)

@@ -12,7 +12,7 @@ from darkroom.augmentation import read_recipe
 from darkroom.events import Event
 from darkroom.images import read_split
 from darkroom.networks.denoiser import Denoiser, Preconditioning
-from darkroom.networks.saved import Drawing, ModelCard, Network, build
+from darkroom.networks.saved import Drawing, ModelCard, Network, buckets_of, build
 from darkroom.randomness import WEIGHTS, torch_seed
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.training.course import UNSTEERED, Conduct, Course
@@ -64,6 +64,7 @@ def fresh(section: TrainBaseSection, splits: Splits, places: Places) -> tuple[De
         images_seen=0,
         data_digest=digest_of(places.data),
         parent_digest="",
+        **buckets_of(images),
     )
     with torch.random.fork_rng():
         torch.manual_seed(torch_seed(section.seed, WEIGHTS))

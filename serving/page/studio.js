@@ -69,6 +69,9 @@ function settle(model) {
   const names = model.labels.filter(Boolean);
   $("labels").closest("fieldset").hidden = names.length < 2;
   $("labels").replaceChildren(...[any, ...names].map((label) => chip("label", label, label || "Any", label === any)));
+  const shapes = model.shapes.map((shape) => shape.join(" \u00d7 "));
+  $("shapes").closest("fieldset").hidden = shapes.length < 2;
+  $("shapes").replaceChildren(chip("shape", "", "Any", true), ...shapes.map((words, at) => chip("shape", at, words, false)));
   $("prompt-part").hidden = !model.prompt_bytes;
   $("prompt").maxLength = Math.min(1000, model.prompt_bytes || 1000);
   $("guidance").value = model.drawing.guidance;
@@ -126,6 +129,7 @@ function asked() {
   };
   if (prompted()) request.prompt = $("prompt").value.trim();
   else if (chosen("label")) request.label = chosen("label");
+  if (chosen("shape")) request.shape = models.champion.shapes[chosen("shape")];
   return request;
 }
 
@@ -152,8 +156,8 @@ function develop() {
   run(`${what}, seed ${request.seed}`, sides.map((alias) => ({ ...request, model: alias })));
 }
 
-const ownWay = ({ seed, first, label, prompt, steps, guidance, sampler, turns }) =>
-  JSON.parse(JSON.stringify({ seed, first, label, prompt, steps, guidance, sampler, turns }));
+const ownWay = ({ seed, first, label, prompt, shape, steps, guidance, sampler, turns }) =>
+  JSON.parse(JSON.stringify({ seed, first, label, prompt, shape, steps, guidance, sampler, turns }));
 
 function moreLike(image, strength) {
   const request = { ...ownWay(image.recipe), model: image.alias, count: Math.max(4, Number($("count").value)) };
@@ -247,12 +251,14 @@ prepare({
   more: moreLike,
   blend,
   use(image) {
-    const { seed, steps, guidance, label, prompt } = image.recipe;
+    const { seed, steps, guidance, label, prompt, shape } = image.recipe;
     Object.assign($("seed"), { value: seed });
     Object.assign($("steps"), { value: steps });
     Object.assign($("guidance"), { value: guidance });
     $("prompt").value = prompt || "";
     document.querySelectorAll("input[name=label]").forEach((one) => { one.checked = one.value === (label || any); });
+    const at = shape ? models.champion.shapes.findIndex((one) => String(one) === String(shape)) : "";
+    document.querySelectorAll("input[name=shape]").forEach((one) => { one.checked = one.value === String(at); });
     $("keep").checked = true;
     outputs();
     tell("Its seed and settings are set; press Develop.");

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from cli.main import main
@@ -82,6 +83,32 @@ def test_sizes_are_listed_and_taken(pictures: Path, capsys: pytest.CaptureFixtur
     assert "transformer-XS" in said and "unet-L" in said and "GFLOP" in said
     assert main(["train", "--data", str(pictures), "--out", "never", "--network", "unet-XXL"]) == 1
     assert "there are transformer-XS" in capsys.readouterr().err
+
+
+def test_wide_images_are_trained_on_and_drawn_whole(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photos = draw_images(tmp_path / "photos", 40)
+    for image in sorted(photos.rglob("*.png"))[::2]:
+        with Image.open(image) as square:
+            wide = square.resize((square.width * 2, square.height))
+        wide.save(image)
+    given = ["train", "--data", str(photos), *words[3:], "--aspect-buckets", "2"]
+    assert main([*given, "--out", str(tmp_path / "none")]) == 1
+    assert "give a smaller `multiple`" in capsys.readouterr().err
+    given = [*given, "--size", "32", "--out", str(tmp_path / "model")]
+    assert main(given) == 0
+    assert read_card(tmp_path / "model").shapes == ((32, 32), (24, 40), (40, 24))
+    assert main(["generate", "--model", str(tmp_path / "model"), "--out", str(tmp_path / "drawn"), "--count", "12"]) == 0
+    sizes = set()
+    for file in (tmp_path / "drawn").glob("seed*.png"):
+        with Image.open(file) as image:
+            sizes.add(image.size)
+    assert sizes == {(32, 32), (40, 24)}
+    capsys.readouterr()
+    ask = ["generate", "--model", str(tmp_path / "model"), "--out", str(tmp_path / "no")]
+    assert main([*ask, "--shape", "10x10"]) == 1
+    assert "it draws: 32 x 32, 40 x 24, 24 x 40" in capsys.readouterr().err
+    assert main([*ask, "--shape", "wide"]) == 1
+    assert "such as 40x24" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("pretrained", [False, True], ids=["by bytes", "pretrained"])

@@ -10,10 +10,10 @@ from darkroom.images import (
     ImageSet,
     Rows,
     contact_sheet,
+    cut_to,
     read_split,
     to_model,
     to_pixels,
-    to_square,
     write_split,
 )
 
@@ -21,7 +21,7 @@ from darkroom.images import (
 def test_the_middle_square() -> None:
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 200
-    square = to_square(Image.fromarray(wide), 10)
+    square = cut_to(Image.fromarray(wide), (10, 10))
     assert square.shape == (10, 10, 3)
     assert (square == 200).all()
 

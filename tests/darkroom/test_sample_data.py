@@ -108,6 +108,7 @@ def test_curation_catches_all_that_was_planted_and_nothing_else(tmp_path: Path) 
             "source": "images",
             "choices": "choices.yaml",
             "image_size": 32,
+            "aspect_buckets": {"most": 1.0, "multiple": 8},
             "background": (255, 255, 255),
             "filters": [{"kind": "sharpness", "least": 40.0}],
             "duplicates": {"hash_distance": 10, "least_correlation": 0.85, "mirrored": False, "same_content": None},

@@ -111,6 +111,28 @@ def test_models_and_states(up: Running) -> None:
     assert "darkroom_batch_images_bucket" in text and "darkroom_images_waiting 0.0" in text
 
 
+def test_images_come_in_the_shapes_of_the_model(folders: Path) -> None:
+    shapes = {"buckets": ((8, 8), (4, 12), (12, 4)), "bucket_counts": ((1, 5, 0), (1, 0, 5))}
+    with running(Registry(offer(model_at(folders / "shapes", **shapes), "1")), data=folders / "data") as service:
+        model = service.client.get("/v1/models").json()["models"]["champion"]
+        assert model["shapes"] == [[8, 8], [12, 4], [4, 12]]
+        told = service.images(count=24, seed=2)["images"]
+        sizes = [pixels_of(one["image"]).shape for one in told]
+        assert set(sizes) == {(8, 8, 3), (4, 12, 3), (12, 4, 3)}
+        for one, (height, width, _) in zip(told, sizes, strict=True):
+            assert one["recipe"]["shape"] == [width, height]
+            assert (height, width) != ((12, 4) if one["label"] == "dark" else (4, 12))
+        for one in told[:6]:
+            assert service.files(**one["recipe"]) == [one["image"]]  # alone as among others of other shapes
+        assert {pixels_of(image).shape for image in service.files(count=5, shape=[12, 4])} == {(4, 12, 3)}
+        turned = service.files(seed=1, shape=[12, 4], turns=[{"seed": 5, "amount": 0.5}])
+        assert pixels_of(turned[0]).shape == (4, 12, 3)
+        grid = service.client.post("/v1/images", json={"count": 6, "seed": 2, "format": "png", "columns": 3})
+        assert pixels_of(grid.content).shape == (2 * 12 + 2, 3 * 12 + 4, 3)
+        assert "it draws 8 x 8, 12 x 4, 4 x 12 pixels" in service.images(422, shape=[12, 12])["detail"]
+        assert service.client.post("/v1/nearest", json={"seed": 1}).status_code == 409  # the data hold squares only
+
+
 def test_the_nearest_training_images(up: Running, folders: Path) -> None:
     told = up.client.post("/v1/nearest", json={"seed": 4}).json()
     assert told["same_data"] is True and len(told["nearest"]) == 4

@@ -26,6 +26,7 @@ def section_with(**changes: Any) -> CurateSection:
         "source": "images",
         "choices": "choices.yaml",
         "image_size": 32,
+        "aspect_buckets": {"most": 1.0, "multiple": 8},
         "background": (255, 255, 255),
         "filters": [
             {"kind": "smallest_side", "least": 16},

@@ -52,7 +52,7 @@ class Poison:
 
 def answers(folder: Path, count: int = 2, seconds: float = 2.0) -> dict[str, Answer]:
     candidates = list_images(folder).candidates
-    way = Way((Poison(),), 16, (0, 0, 0))  # type: ignore[arg-type]
+    way = Way((Poison(),), ((16, 16),), (0, 0, 0))  # type: ignore[arg-type]
     found = examined(Errand(folder, way, None, seconds), candidates, range(len(candidates)), count)
     return {candidates[index].path: answer for index, answer in found}
 
@@ -101,7 +101,7 @@ def test_what_is_found_does_not_depend_on_the_number_of_workers(tmp_path: Path) 
         other = three[path]
         assert answer.look and other.look and answer.look.fingerprint and other.look.fingerprint
         assert answer.digest == other.digest
-        assert (answer.look.square == other.look.square).all()
+        assert (answer.look.cut == other.look.cut).all()
         assert answer.look.fingerprint.perceptual_hash == other.look.fingerprint.perceptual_hash
 
 
@@ -109,7 +109,7 @@ def test_a_worker_that_is_left_alone_ends(tmp_path: Path) -> None:
     for number in range(80):
         write(tmp_path, f"{number}.png", 30)
     candidates = list_images(tmp_path).candidates
-    way = Way((), 16, (0, 0, 0))
+    way = Way((), ((16, 16),), (0, 0, 0))
     found = examined(Errand(tmp_path, way, None, 5.0), candidates, range(80), 2)
     next(found)
     found.close()  # type: ignore[attr-defined]

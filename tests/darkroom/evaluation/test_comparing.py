@@ -77,7 +77,7 @@ def test_both_are_asked_for_the_same_labels_of_those_in_common(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"image_size": 16}, "draws images of 8 pixels, the second of 16: scores of different sizes do not compare"),
+        ({"image_size": 16}, "draws images of 8 x 8 pixels, the second of 16 x 16: scores of different sizes do not compare"),
         ({"labels": ("cat", "dog")}, "no label of the data set is meant by both: the first is for dark, light"),
     ],
 )

@@ -225,7 +225,9 @@ def test_held_out_images_that_were_trained_on_are_named_and_left_out(place: Path
 def test_a_model_of_another_image_size_is_refused_before_anything_is_drawn(place: Path) -> None:
     write_card(place / "tuned", [], image_size=16)
     painter = good()
-    with pytest.raises(EvaluationError, match="model tuned: it draws images of 16 pixels, and the images of the data set have 8"):
+    with pytest.raises(
+        EvaluationError, match="model tuned: it draws images of 16 x 16 pixels, and the images of the data set have 8 x 8"
+    ):
         run(place, painter)
     assert painter.calls == []
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from darkroom.curation.decoding import ORIENTATION
-from darkroom.evaluation.tracing import Untraceable, read_square, trace
+from darkroom.evaluation.tracing import Untraceable, read_image, trace
 from darkroom.images import ImageSet, Pixels
 
 WHITE = (255, 255, 255)
@@ -48,13 +48,13 @@ def test_another_image_is_not_suspect_and_a_mirrored_copy_is_named_and_shown_mir
 def test_what_cannot_be_traced_says_why(tmp_path: Path) -> None:
     (tmp_path / "note.png").write_text("no image")
     with pytest.raises(Untraceable, match=r"note\.png: cannot be read as an image"):
-        read_square(tmp_path / "note.png", 8, WHITE)
+        read_image(tmp_path / "note.png", [(8, 8)], WHITE)
     with pytest.raises(Untraceable, match="there is no such file"):
-        read_square(tmp_path / "gone.png", 8, WHITE)
+        read_image(tmp_path / "gone.png", [(8, 8)], WHITE)
     with pytest.raises(Untraceable, match="too few to trace"):
         trace(noise(0, 1)[0], training(1), noise(1, 5), 3)
     Image.fromarray(np.full((20, 40, 4), 200, np.uint8)).save(tmp_path / "wide.png")
-    assert read_square(tmp_path / "wide.png", 8, WHITE).shape == (8, 8, 3)
+    assert read_image(tmp_path / "wide.png", [(8, 8)], WHITE).shape == (8, 8, 3)
 
 
 def test_an_image_is_read_as_curation_reads_it(tmp_path: Path) -> None:
@@ -67,6 +67,6 @@ def test_an_image_is_read_as_curation_reads_it(tmp_path: Path) -> None:
     Image.fromarray(colours).save(tmp_path / "turned.png", exif=turned)
     Image.fromarray(grey).save(tmp_path / "deep.png")
     Image.fromarray(np.dstack([colours, np.zeros((8, 8), np.uint8)])).save(tmp_path / "clear.png")
-    np.testing.assert_array_equal(read_square(tmp_path / "turned.png", 8, WHITE), np.rot90(colours, -1))
-    np.testing.assert_array_equal(read_square(tmp_path / "deep.png", 8, WHITE)[..., 0], (grey / 257).round())
-    assert (read_square(tmp_path / "clear.png", 8, (9, 8, 7)) == (9, 8, 7)).all()
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png", [(8, 8)], WHITE), np.rot90(colours, -1))
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png", [(8, 8)], WHITE)[..., 0], (grey / 257).round())
+    assert (read_image(tmp_path / "clear.png", [(8, 8)], (9, 8, 7)) == (9, 8, 7)).all()

@@ -19,7 +19,7 @@ def test_patches_come_back_as_the_image(patch: int, channels: int) -> None:
     made, images = network(patch=patch), torch.randn(2, channels, 8, 8)
     tokens = made._into_patches(images)
     assert tokens.shape == (2, (8 // patch) ** 2, channels * patch**2)
-    assert torch.equal(made._from_patches(tokens), images)
+    assert torch.equal(made._from_patches(tokens, 8), images)
 
 
 def test_a_token_is_one_square_of_the_image() -> None:
