@@ -276,10 +276,16 @@ def draw_rows(
 
 
 def generate(
-    model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, drawing: Drawing, batch: int
+    model_folder: Path,
+    labels: Sequence[int] | None,
+    count: int,
+    seed: int,
+    drawing: Drawing,
+    batch: int,
+    captions: Sequence[str] | None = None,
 ) -> Generator[Event, None, Pixels]:
-    """Draw `count` images from a saved model; `labels` None takes the proportions it was trained on. uint8 [count, s, s, 3], as
-    `draw_rows` gives them.
+    """Draw `count` images from a saved model; `labels` None takes the proportions it was trained on. `captions` [count] are for a
+    model that reads them. uint8 [count, s, s, 3], as `draw_rows` gives them.
 
     Raises ModelError.
     """
@@ -290,7 +296,8 @@ def generate(
     for start in range(0, count, batch):
         rows = range(start, min(start + batch, count))
         try:
-            drawn.append(draw_rows(model, card, [told[row] for row in rows], seed, rows, drawing, device=device))
+            said = None if captions is None else [captions[row] for row in rows]
+            drawn.append(draw_rows(model, card, [told[row] for row in rows], seed, rows, drawing, said, device=device))
         except ModelError as error:  # of several models, a person is told which
             raise ModelError(f"{model_folder}: {error}") from None
         yield Progressed(f"drawing from {model_folder.name}", rows.stop, count)

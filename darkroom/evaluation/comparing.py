@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from darkroom.evaluation.figures import Better, Estimate, Numbers
-from darkroom.evaluation.generating import CODE, Generate
+from darkroom.evaluation.generating import CODE, Generate, captions_for
 from darkroom.evaluation.keeping import Kept, code_of, key_of
 from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.metrics import Coverage, KernelDistance, Precision
@@ -23,6 +23,7 @@ from darkroom.events import Event, Progressed
 from darkroom.features.features import Features
 from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
 from darkroom.kernels import cubic, resampled
+from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.saved import Drawing, ModelCard, read_card
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.refs import digest_of
@@ -147,7 +148,8 @@ def compare(
     train, *others = _splits(data)
     names = _in_common(cards, train)
     real = train.only(names)
-    held_out = np.concatenate([np.asarray(one.only(names).pixels) for one in others])
+    kept_out = [one.only(names) for one in others]
+    held_out = np.concatenate([np.asarray(one.pixels) for one in kept_out])
     n = min(terms.images, len(real))
     if n < FEWEST:
         raise NotComparable(f"{len(real)} training images with the labels {', '.join(names)}; at least {FEWEST} are needed")
@@ -155,11 +157,15 @@ def compare(
     told = _labels(cards[0], names, terms.seed, n)
     for rival, card in zip((first, second), cards, strict=True):
         wanted = [card.labels.index(name) for name in told]
+        said = next((it for one in kept_out if (it := captions_for(one, told))), None)
+        said = said if isinstance(card.network, ReadsCaptions) else None
 
-        def make(rival: Rival = rival, wanted: list[int] = wanted) -> Generator[Event, None, Pixels]:
-            return draw(rival.folder, wanted, n, terms.seed, rival.drawing, terms.batch)
+        def make(
+            rival: Rival = rival, wanted: list[int] = wanted, said: list[str] | None = said
+        ) -> Generator[Event, None, Pixels]:
+            return draw(rival.folder, wanted, n, terms.seed, rival.drawing, terms.batch, said)
 
-        made.append((yield from kept.got(_key(rival, wanted, terms), f"images of {rival.name}", make)))
+        made.append((yield from kept.got(_key(rival, wanted, said, terms), f"images of {rival.name}", make)))
     order = generator_for(terms.seed, HELD_OUT, _REFERENCE).permutation(len(real))[:n]
     described = []
     for pixels, what in ((np.asarray(real.pixels[order]), "training images"), *((one, "generated images") for one in made)):
@@ -171,12 +177,13 @@ def compare(
     return Comparison(names, n, len(order), (made[0], made[1]), tuple(contests))
 
 
-def _key(rival: Rival, wanted: Sequence[int], terms: Terms) -> str:
+def _key(rival: Rival, wanted: Sequence[int], said: Sequence[str] | None, terms: Terms) -> str:
     """The name under which the images of a model are kept."""
     facts = {
         "model": digest_of(rival.folder),
         "code": code_of(*CODE),
         "labels": list(wanted),
+        **({} if said is None else {"captions": list(said)}),
         "drawing": rival.drawing.model_dump(mode="json"),
         "seed": terms.seed,
         "batch": terms.batch,

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from darkroom.evaluation.keeping import Kept, code_of, key_of
 from darkroom.evaluation.subjects import Subject, check_drawn
-from darkroom.events import Event
-from darkroom.images import Pixels
+from darkroom.events import Event, Noted
+from darkroom.images import ImageSet, Pixels
+from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.saved import ChosenDrawing, Drawing, ModelCard
 from darkroom.refs import digest_of
 from darkroom.sampling import labels_for
@@ -44,6 +46,7 @@ class Generate(Protocol):
         seed: int,
         drawing: Drawing,
         batch: int,
+        captions: Sequence[str] | None = None,
     ) -> Generator[Event, None, NDArray[Any]]:
         """Draw `count` images."""
         ...
@@ -69,16 +72,39 @@ def key_for(subject: Subject, ask: Ask, seed: int) -> str:
         "drawing": ask.drawing.model_dump(mode="json"),
         "batch": ask.batch,
     }
-    return key_of("drawn", facts)
+    captions = captions_of(subject, seed, ask.count)
+    return key_of("drawn", facts if captions is None else {**facts, "captions": captions})
+
+
+def captions_of(subject: Subject, seed: int, count: int) -> list[str] | None:
+    """What a model that reads is asked for: captions of held-out images, each of the label that its image is told. None where
+    labels are all that is said."""
+    if not isinstance(subject.card.network, ReadsCaptions):
+        return None
+    return captions_for(subject.unseen, told_names(subject.card, seed, count).tolist())
+
+
+def captions_for(images: ImageSet, names: Sequence[str]) -> list[str] | None:
+    """A caption for each of these labels, of the images of that label in turn; the label itself where those have none. None where
+    no image has a caption."""
+    said: dict[str, list[str]] = {}
+    for label, caption in zip(images.labels.tolist(), images.captions, strict=True):
+        if caption:
+            said.setdefault(images.names[label], []).append(caption)
+    turns = {name: cycle(captions) for name, captions in said.items()}
+    return [next(turns[name]) if name in turns else name for name in names] if said else None
 
 
 def drawn(subject: Subject, ask: Ask, kept: Kept, draw: Generate) -> Generator[Event, None, list[Pixels]]:
     """Images of each seed, labels in the proportions trained on. Raises EvaluationError for images that cannot be scored."""
     found: list[Pixels] = []
+    if captions_of(subject, ask.seeds[0], 1):
+        yield Noted(f"{subject.name} reads captions: its images are drawn by those of held-out images")
     for seed in ask.seeds:
 
         def make(seed: int = seed) -> Generator[Event, None, NDArray[Any]]:
-            return draw(subject.folder, None, ask.count, seed, ask.drawing.of(subject.card.drawing), ask.batch)
+            captions = captions_of(subject, seed, ask.count)
+            return draw(subject.folder, None, ask.count, seed, ask.drawing.of(subject.card.drawing), ask.batch, captions)
 
         made = yield from kept.got(key_for(subject, ask, seed), f"images of {subject.name}", make)
         side = canvas_of(subject.card.shapes)

@@ -83,6 +83,7 @@ def _together(sets: Sequence[ImageSet]) -> ImageSet:
         labels=np.concatenate([one.labels for one in sets]),
         names=sets[0].names,
         paths=tuple(path for one in sets for path in one.paths),
+        captions=tuple(caption for one in sets for caption in one.captions),
     )
 
 

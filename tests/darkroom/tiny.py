@@ -10,7 +10,7 @@ from torch import nn
 
 from darkroom.augmentation import AugmentSection
 from darkroom.events import Event, followed
-from darkroom.images import ImageSet, write_split
+from darkroom.images import ImageSet, read_split, write_split
 from darkroom.networks.saved import ModelCard
 from darkroom.training.session import Places
 from darkroom.training.train_base import TrainBaseSection
@@ -72,6 +72,15 @@ def prepare(folder: Path, transforms: list[dict[str, Any]] | None = None) -> Pla
         write_split(folder / "data", split, painted(count, seed=count))
     write_recipe(folder / "augmented", transforms or [])
     return Places(folder / "data", folder / "augmented", folder / "model", folder / "report", folder / "checkpoints")
+
+
+def write_captions(places: Places, captions: dict[str, tuple[str, str]]) -> None:
+    """Say of dark and of light images, in each split, what is given."""
+    for split, (dark, light) in captions.items():
+        images = read_split(places.data, split)
+        said = tuple(dark if images.names[label] == "dark" else light for label in images.labels)
+        plain = ImageSet(np.asarray(images.pixels), np.zeros_like(images.labels), ("thing",), images.paths, said)
+        write_split(places.data, split, plain)
 
 
 def write_recipe(folder: Path, transforms: list[dict[str, Any]]) -> None:

@@ -50,6 +50,7 @@ class Painter:
     def __init__(self, **images: NDArray[Any]) -> None:
         self.images = images
         self.calls: list[tuple[Any, ...]] = []
+        self.captions: list[Sequence[str] | None] = []
 
     def __call__(
         self,
@@ -59,7 +60,9 @@ class Painter:
         seed: int,
         drawing: Drawing,
         batch: int,
+        captions: Sequence[str] | None = None,
     ) -> Generator[Event, None, NDArray[np.uint8]]:
+        self.captions.append(captions)
         self.calls.append((model_folder.name, labels, count, seed, drawing, batch))
         yield Progressed("generating", count, count)
         return self.images[model_folder.name][: count if count < ASKED else None]

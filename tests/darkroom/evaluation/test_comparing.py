@@ -14,7 +14,7 @@ from darkroom.events import Event, Progressed
 from darkroom.features.features import ShrunkPixels
 from darkroom.images import Pixels
 from darkroom.networks.saved import Drawing
-from tests.darkroom.tiny import card, finished, painted, prepare
+from tests.darkroom.tiny import NETWORK, card, finished, painted, prepare, write_captions
 
 TERMS = Terms(ShrunkPixels(kind="pixels", side=4), 20, 0, 16, 300)
 
@@ -30,11 +30,19 @@ class Painter:
 
     def __init__(self, **faults: int) -> None:
         self.faults, self.asked = faults, dict[str, Sequence[int] | None]()
+        self.said = dict[str, Sequence[str] | None]()
 
     def __call__(
-        self, model_folder: Path, labels: Sequence[int] | None, count: int, seed: int, drawing: Drawing, batch: int
+        self,
+        model_folder: Path,
+        labels: Sequence[int] | None,
+        count: int,
+        seed: int,
+        drawing: Drawing,
+        batch: int,
+        captions: Sequence[str] | None = None,
     ) -> Generator[Event, None, Pixels]:
-        self.asked[model_folder.name] = labels
+        self.asked[model_folder.name], self.said[model_folder.name] = labels, captions
         yield Progressed("drawing", count, count)
         pixels = painted(2 * count, seed=77).pixels
         chosen = [2 * place + label for place, label in enumerate(labels or ())]
@@ -72,6 +80,21 @@ def test_both_are_asked_for_the_same_labels_of_those_in_common(tmp_path: Path) -
     _, found = finished(compare(first, second, places.data, TERMS, draw=painter))
     assert found.labels == ("dark",)
     assert (set(painter.asked["one"] or ()), set(painter.asked["two"] or ())) == ({1}, {0})
+
+
+def test_who_reads_captions_is_asked_by_those_of_held_out_images(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    write_captions(places, {"validation": ("night", "day")})
+    thing: dict[str, Any] = {"labels": ("thing",), "label_counts": (20,)}
+    reader = {"kind": "captioned", "length": 12, "width": 32, "depth": 1, "image": NETWORK}
+    first, second = model(tmp_path / "one", network=reader, **thing), model(tmp_path / "two", **thing)
+    for split in ("train", "test"):
+        write_captions(places, {split: ("", "")})
+    painter = Painter(one=0, two=0)
+    finished(compare(first, second, places.data, TERMS, draw=painter))
+    said = painter.said["one"]
+    assert said is not None and set(said) == {"night", "day"} and len(said) == 20
+    assert painter.said["two"] is None
 
 
 @pytest.mark.parametrize(

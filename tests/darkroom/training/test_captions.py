@@ -1,5 +1,6 @@
 """What is said of images reaches the network: captions, or labels' names where there is none."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,10 @@ import pytest
 import torch
 
 from darkroom.augmentation import AugmentSection, Recipe
+from darkroom.evaluation.evaluate import evaluate
+from darkroom.evaluation.generating import captions_for
 from darkroom.events import Noted
-from darkroom.images import ImageSet, read_split, write_split
+from darkroom.images import ImageSet
 from darkroom.networks.captioned import longest_text, tokens_of
 from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import build, load_model
@@ -19,7 +22,8 @@ from darkroom.training.batches import Batch, Batches
 from darkroom.training.course import Materials, Sheet
 from darkroom.training.held_out import held_out_loss
 from darkroom.training.train_base import train_base
-from tests.darkroom.tiny import NETWORK, base_section, card, finished, painted, prepare, stirred
+from tests.darkroom.evaluation.rig import section as evaluate_section
+from tests.darkroom.tiny import NETWORK, base_section, card, finished, painted, prepare, stirred, write_captions
 
 CPU = torch.device("cpu")
 CAPTIONED: dict[str, Any] = {"kind": "captioned", "length": 12, "width": 32, "depth": 1, "image": NETWORK}
@@ -74,15 +78,6 @@ def test_a_very_long_caption_is_cut() -> None:
     assert max(map(len, said(batch_of(images)))) == 1024
 
 
-def write_captions(places: Any, captions: dict[str, tuple[str, str]]) -> None:
-    """Say of dark and of light images, in each split, what is given."""
-    for split, (dark, light) in captions.items():
-        images = read_split(places.data, split)
-        said = tuple(dark if images.names[label] == "dark" else light for label in images.labels)
-        plain = ImageSet(np.asarray(images.pixels), np.zeros_like(images.labels), ("thing",), images.paths, said)
-        write_split(places.data, split, plain)
-
-
 def test_a_network_learns_what_captions_say_where_labels_say_nothing(tmp_path: Path) -> None:
     places = prepare(tmp_path)
     write_captions(places, dict.fromkeys(("train", "validation"), ("night sky", "bright day")))
@@ -95,6 +90,32 @@ def test_a_network_learns_what_captions_say_where_labels_say_nothing(tmp_path: P
     asked = (places.report / "samples.txt").read_text(encoding="utf-8").splitlines()
     assert set(asked) == {"night sky", "bright day"} and len(asked) == 24
     assert not any(isinstance(event, Noted) and "have captions" in event.text for event in events)
+
+
+def test_scores_are_of_images_drawn_by_captions_of_held_out_images(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    write_captions(places, dict.fromkeys(("train", "validation", "test"), ("night sky", "bright day")))
+    finished(train_base(base_section(network=CAPTIONED, images=2000, samples_every=2000, held_out_every=1000), places))
+    section = evaluate_section(images=12, metrics=[{"kind": "kernel_distance"}])
+    events, _ = finished(evaluate(section, places.data, {"base": places.out}, tmp_path / "scores", keep=tmp_path / "kept"))
+    assert any(isinstance(event, Noted) and "drawn by those of held-out images" in event.text for event in events)
+    kept = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "kept").rglob("*") if file.is_file()}
+    finished(evaluate(section, places.data, {"base": places.out}, tmp_path / "scores", keep=tmp_path / "kept"))
+    assert {file.name for file in (tmp_path / "kept").rglob("*") if file.is_file()} == set(kept)
+    by_caption = json.loads((tmp_path / "scores/scores.json").read_text())["base"]["kernel_distance"]["value"]
+    write_captions(places, dict.fromkeys(("validation", "test"), ("night sky", "night sky")))
+    finished(evaluate(section, places.data, {"base": places.out}, tmp_path / "dark", keep=tmp_path / "kept"))
+    all_night = json.loads((tmp_path / "dark/scores.json").read_text())["base"]["kernel_distance"]["value"]
+    assert by_caption < all_night  # dark images alone are further from the real ones
+
+
+def test_captions_are_taken_in_turn_from_images_of_the_label_that_is_told() -> None:
+    images = painted(6, seed=1)
+    images = replace(images, captions=("a night", None, "a dusk", "noon", None, None))
+    assert captions_for(images, ["light", "dark", "dark", "dark", "light"]) == ["noon", "a night", "a dusk", "a night", "noon"]
+    only_dark = replace(images, captions=("a night", *[None] * 5))
+    assert captions_for(only_dark, ["light", "dark"]) == ["light", "a night"]
+    assert captions_for(painted(6, seed=1), ["light", "dark"]) is None
 
 
 def test_the_held_out_loss_is_that_of_what_is_said() -> None:
