@@ -22,7 +22,7 @@ class Painter(PythonModel):  # type: ignore[misc]  # MLflow's interface is a cla
 
     def predict(self, context: Any, model_input: pandas.DataFrame, params: dict[str, Any] | None = None) -> pandas.DataFrame:
         """One image a row: column `seed` (whole number) and `label` (a name the model knows, or "" for none told)."""
-        from darkroom.sampling import draw, noise_for
+        from darkroom.sampling import draw, noise_for, shape_at
 
         given = params or {}
         drawing = self.card.drawing.model_copy(update={key: given[key] for key in ("steps", "guidance") if key in given})
@@ -31,7 +31,8 @@ class Painter(PythonModel):  # type: ignore[misc]  # MLflow's interface is a cla
             if name and name not in self.card.labels:
                 raise ValueError(f"this model knows no label {name!r}; it knows: {', '.join(self.card.labels)}")
             label = torch.tensor([self.card.labels.index(name) if name else -1])
-            pixels = draw(self.model, self.card, label, noise_for(int(seed), [0], self.card.image_size), drawing)
+            shape = shape_at(self.card, int(seed), 0, int(label))
+            pixels = draw(self.model, self.card, label, noise_for(int(seed), [0], shape), drawing)
             png = BytesIO()
             Image.fromarray(pixels[0]).save(png, "PNG")
             images.append(png.getvalue())

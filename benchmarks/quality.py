@@ -74,9 +74,10 @@ def main() -> int:
                 if given.pictures:
                     given.pictures.mkdir(parents=True, exist_ok=True)
                     contact_sheet(made[:32], columns=8, scale=3).save(given.pictures / f"{name}-{seed}.png")
-    middle = {name: statistics.median(found[name, seed] for seed in given.seeds) for name, _ in found}
-    for name in middle.keys() - {OURS}:
-        print(f"darkroom's median of seeds {given.seeds} is {middle[OURS] / middle[name]:.2f} of {name}'s")
+    for name in sorted({name for name, _ in found} - {OURS}):
+        mine, its = ([value for (one, _), value in found.items() if one == of] for of in (OURS, name))
+        ratio = statistics.median(mine) / statistics.median(its)
+        print(f"darkroom's median (n = {len(mine)}) is {ratio:.2f} of {name}'s (n = {len(its)})")
     return 0
 
 

@@ -172,7 +172,7 @@ def _settings(given: argparse.Namespace) -> Params:
 
 
 def _buckets(settings: dict[str, Any], aspect: float | None) -> dict[str, Any] | None:
-    return None if aspect is None else {**settings["curate"]["aspect_buckets"], "most": aspect}
+    return None if aspect is None else {"multiple": 8, **(settings["curate"].get("aspect_buckets") or {}), "most": aspect}
 
 
 def _network(named: str | None) -> dict[str, Any] | None:

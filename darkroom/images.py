@@ -22,6 +22,7 @@ SPLITS = ("train", "validation", "test")
 LEAST_IN_SHARD = 32  # images; in the shards of the first 16,384 images
 SHARDS_BEFORE = 256  # a shard holds at most this fraction of the images before it, rounded down to a power of two
 MOST_SHARD_BYTES = 2**26
+SPARE_FILES = 1024  # open beside shards
 
 
 def cut_to(image: Image.Image, shape: Shape) -> Pixels:
@@ -113,6 +114,20 @@ class Rows:
         height, width = self.shapes[which[0]].tolist()
         pairs = zip(self.part[which].tolist(), self.rows[which].tolist(), strict=True)
         return np.stack([_whole(self.parts[one][row], height, width) for one, row in pairs])
+
+    @staticmethod
+    def joined(sets: Sequence["Rows"]) -> "Rows":
+        """The rows of several, one set after the other; of sets that may have the same shapes."""
+        starts = np.cumsum([0, *(len(one.parts) for one in sets[:-1])])
+        shapes = [one.shapes for one in sets if one.shapes is not None]
+        return Rows(
+            [part for one in sets for part in one.parts],
+            np.concatenate([one.part + start for one, start in zip(sets, starts, strict=True)]).astype(np.int32),
+            np.concatenate([one.rows for one in sets]),
+            sets[0].size,
+            np.concatenate(shapes) if len(shapes) == len(sets) else None,
+            sets[0].buckets,
+        )
 
     def only(self, which: NDArray[np.int64]) -> "Rows":
         """Some of the rows; pixels stay where they are."""
@@ -208,8 +223,8 @@ def shard_of(number: int, image_bytes: int) -> int:
 
 def write_split(folder: Path, split: str, images: ImageSet, numbers: Sequence[int] | None = None) -> None:
     """Write `folder/split.json`, and shards into `folder/shards`: pixels as .npy, what is said of them as .json, each named by
-    the digest of its content. `numbers` decide which images share a shard (`shard_of`), and the set is read back sorted by path;
-    where None, images keep their order.
+    the digest of its content. `numbers`, of each shape its own, decide which images share a shard (`shard_of`), and the set is
+    read back sorted by path; where None, images keep their order.
     """
     shards = folder / "shards"
     shards.mkdir(exist_ok=True)
@@ -242,12 +257,25 @@ def _kept(folder: Path, content: bytes, suffix: str) -> str:
     return name
 
 
+def _let_open(files: int) -> None:
+    """A mapped file counts as open. Let this process have as many, and some beside, where the system allows it."""
+    try:
+        import resource
+    except ImportError:  # Windows, which does not count so
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = files + SPARE_FILES if hard == resource.RLIM_INFINITY else min(hard, files + SPARE_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def read_split(folder: Path, split: str) -> ImageSet:
     """Read what `write_split` wrote; pixels stay on disk until used. Raises FileNotFoundError."""
     index = json.loads((folder / f"{split}.json").read_text(encoding="utf-8"))
     names, shards = tuple(index["names"]), folder / "shards"
     said = [row for one in index["shards"] for row in json.loads((shards / one["said"]).read_text(encoding="utf-8"))]
     counts = [one["images"] for one in index["shards"]]
+    _let_open(len(SPLITS) * len(index["shards"]))
     # Memory-mapped; a plain array over the map is indexed twice as fast as numpy's own subclass.
     parts = [np.load(shards / one["pixels"], mmap_mode="r").view(np.ndarray) for one in index["shards"]]
     pixels = Rows(

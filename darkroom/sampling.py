@@ -244,7 +244,8 @@ def shape_at(card: ModelCard, seed: int, index: int, label: int) -> Shape:
     if len(card.shapes) == 1:
         return card.shapes[0]
     counts = np.array(card.bucket_counts, np.int64)
-    of_label = counts[label] if label >= 0 and counts[label].any() else counts.sum(0)
+    trained_on = np.array(card.label_counts) > 0
+    of_label = counts[label] if label >= 0 and counts[label].any() else counts[trained_on].sum(0)
     place = (generator_for(seed, SHAPES).random() + index * (5**0.5 - 1) / 2) % 1
     return card.shapes[int(np.searchsorted(np.cumsum(of_label) / of_label.sum(), place, side="right"))]
 

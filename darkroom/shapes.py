@@ -74,6 +74,12 @@ def inside(squares: NDArray[np.uint8], shape: Shape) -> NDArray[np.uint8]:
     return squares[..., top : top + height, left : left + width, :]
 
 
+def core(squares: NDArray[np.uint8], shapes: Sequence[Shape]) -> NDArray[np.uint8]:
+    """The middle of square frames [n, side, side, 3] that is inside an image, whichever of these shapes it has."""
+    side = min(side for shape in shapes for side in shape)
+    return inside(squares, (side, side))
+
+
 def by_shape(shapes: Sequence[Shape]) -> dict[Shape, list[int]]:
     """Which places have which shape; shapes in the order in which they first come."""
     places: dict[Shape, list[int]] = {}

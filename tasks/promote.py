@@ -18,6 +18,7 @@ from darkroom.gates import Scores, Verdict, against, verdicts
 from darkroom.images import Pixels, contact_sheet
 from darkroom.networks.saved import chosen_of, read_card
 from darkroom.sampling import generate
+from darkroom.shapes import core, in_words
 from darkroom.stage import sentence
 from tasks.beside import told, with_champion
 from tasks.job import STEP, Done, Job, identities
@@ -81,7 +82,8 @@ def compare(job: Job, wanted: str | None) -> Comparison | None:
         return None
     samples = _samples(job, challenger)
     scores = _scores_on_this_data(job, challenger)
-    found = verdicts(job.settings.promote, scores, samples)
+    shapes = read_card(mlflow_registry.model_folder(at, challenger)).shapes
+    found = verdicts(job.settings.promote, scores, core(samples, shapes))
     if "forgotten" in challenger.tags:
         found.append(Verdict("forgotten images", False, FORGOTTEN))
     beaten: Scores = {}
@@ -89,6 +91,8 @@ def compare(job: Job, wanted: str | None) -> Comparison | None:
         found.append(
             Verdict("against the champion", True, "the champion was trained on images since forgotten: any version may follow")
         )
+    elif champion is not None and (apart := _other_shapes(job, challenger, champion)):
+        found.append(Verdict("against the champion", False, apart))
     elif champion is not None:
         beaten = _scores_on_this_data(job, champion)
         found.append(against(job.settings.promote, scores, beaten))
@@ -134,6 +138,17 @@ def _samples(job: Job, version: Version) -> Pixels:
     names = card.focus or card.labels
     labels = sorted(card.labels.index(names[index % len(names)]) for index in range(DRAWN))
     return np.asarray(followed(generate(folder, labels, DRAWN, section.seed, card.drawing, section.batch)))
+
+
+def _other_shapes(job: Job, challenger: Version, champion: Version) -> str:
+    """Why two versions cannot be measured on the same images; empty where they can."""
+    shapes = [read_card(mlflow_registry.model_folder(job.workspace, one)).shapes for one in (challenger, champion)]
+    draws, other = (" or ".join(map(in_words, one)) for one in shapes)
+    if shapes[0] == shapes[1]:
+        return ""
+    return (
+        f"the champion draws images of {other} pixels, this version of {draws}: no scores compare; look at both, then use --force"
+    )
 
 
 def _scores_on_this_data(job: Job, version: Version) -> Scores:

@@ -23,7 +23,7 @@ def card(
     reasons = "\n".join(f"| {reason} | {count:,} |" for reason, count in rejected_by_reason(entries).items())
     limits = "\n".join(f"- {one.kind}: {_limit(one)}" for one in filters) or "- none"
     others = "\n".join(f"- {name}: {value}" for name, value in settings.items())
-    warned = "\n".join(f"- {one}" for one in warnings_of(entries, shapes[0][0])) or "- none"
+    warned = "\n".join(f"- {one}" for one in warnings_of(entries, tuple(shapes))) or "- none"
     labels = ", ".join(name or "no label" for name in names[:50]) + (", ..." if len(names) > 50 else "")
     cut = f"{in_words(shapes[0])} pixels, sRGB, cut to the middle square"
     if len(shapes) > 1:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from darkroom.curation.ledger import Entry
 from darkroom.curation.reading import SPLIT_NAMES
+from darkroom.shapes import Shape, shape_for
 
 FEW = 1000  # images, below which a network that starts from nothing remembers them rather than learns from them
 RARE = 10  # images of a label
@@ -13,13 +14,16 @@ MUCH = 0.3  # share of all files that one reason rejects
 SHOWN = 5  # names
 
 
-def warnings_of(entries: Sequence[Entry], image_size: int) -> list[str]:
+def warnings_of(entries: Sequence[Entry], shapes: tuple[Shape, ...]) -> list[str]:
     """Sentences, the weightiest first; none where all is well."""
     found = [*_leaks(entries), *_contradictions(entries), *_few(entries), *_uneven(entries), *_much_rejected(entries)]
     kept = [entry for entry in entries if entry.kept]
-    enlarged = sum(min(entry.width, entry.height) < image_size for entry in kept)
+    enlarged = 0
+    for entry in kept:
+        height, width = shape_for(entry.width, entry.height, shapes)
+        enlarged += entry.width < width or entry.height < height
     if enlarged:
-        found.append(f"{enlarged:,} kept images are smaller than {image_size} pixels and were enlarged: raise `smallest_side`.")
+        found.append(f"{enlarged:,} kept images are smaller than {shapes[0][0]} pixels and were enlarged: raise `smallest_side`.")
     return found
 
 

@@ -33,7 +33,7 @@ from darkroom.events import Event, ImageRejected, Noted
 from darkroom.images import SPLITS, ImageSet, Pixels, Rows, write_split
 from darkroom.refs import DatasetRef, digest_of, replaced
 from darkroom.sections import Section
-from darkroom.shapes import AspectBuckets, Shape
+from darkroom.shapes import AspectBuckets, Shape, by_shape, shape_for
 
 MEMORY = Path(".darkroom/curation")  # in a workspace: what earlier runs saw
 LEAST_KEPT = 16  # images; fewer cannot be split and learned from
@@ -295,18 +295,21 @@ def _write_dataset(
     squares: Rows,
     memory: Path | None,
 ) -> dict[str, list[str]]:
-    """Returns the order in which images first came, by split, to remember."""
-    names, orders = ledger.label_names(entries), {}
+    """Returns the order in which images first came, by split and shape, to remember."""
+    names, orders = ledger.label_names(entries), dict[str, list[str]]()
+    shapes = section.aspect_buckets.shapes(section.image_size)
     for split in SPLITS:
         rows = [index for index, entry in enumerate(entries) if entry.kept and entry.split == split]
         labels = np.array([names.index(entries[row].label) for row in rows], np.int64)
         paths, captions = tuple(entries[row].path for row in rows), tuple(entries[row].caption for row in rows)
         pixels = squares.only(np.array(rows, np.int64))
-        numbers, orders[split] = first_come(memory, split, [entries[row].digest for row in rows])
-        write_split(folder, split, ImageSet(cast(Pixels, pixels), labels, names, paths, captions), numbers)
+        numbers = np.zeros(len(rows), np.int64)
+        for shape, places in by_shape([shape_for(entries[row].width, entries[row].height, shapes) for row in rows]).items():
+            order = split if shape == shapes[0] else f"{split}-{shape[1]}x{shape[0]}"
+            numbers[places], orders[order] = first_come(memory, order, [entries[rows[place]].digest for place in places])
+        write_split(folder, split, ImageSet(cast(Pixels, pixels), labels, names, paths, captions), numbers.tolist())
     ledger.write_manifest(folder / "manifest.parquet", entries, [one.kind for one in section.filters])
     values = [one.model_dump() for one in filters]
-    shapes = section.aspect_buckets.shapes(section.image_size)
     about = {"image_size": section.image_size, "labels": list(names), "filters": values, **ledger.summary(entries)}
     if len(shapes) > 1:
         about["kept_by_shape"] = ledger.kept_by_shape(entries, shapes)

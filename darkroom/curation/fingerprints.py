@@ -90,7 +90,7 @@ def fingerprint(image: Image.Image, width: int, height: int, content: bytes, dig
     """
     view = _reduced(image, VIEW_SIDE)
     grey, less = view.convert("L"), _reduced(view, HASH_SIDE)
-    less_grey = less.convert("L")
+    less_grey = grey if less is view else less.convert("L")
     return Fingerprint(
         path="",
         file_digest=digest,
@@ -111,9 +111,13 @@ def _reduced(image: Image.Image, most: int) -> Image.Image:
     return image.reduce(-(-max(image.size) // most)) if max(image.size) > most else image
 
 
+def _luma(image: Image.Image) -> Image.Image:
+    return image if image.mode == "L" else image.convert("L")  # to convert what is grey copies it
+
+
 def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
     """Perceptual hashes of the crops, and of the mirror image. uint64 [7]"""
-    grey = np.asarray(image.convert("L").resize((BEFORE, BEFORE), Image.Resampling.LANCZOS), np.float64)
+    grey = np.asarray(_luma(image).resize((BEFORE, BEFORE), Image.Resampling.LANCZOS), np.float64)
     rows, columns = _waves_of_views()
     return _hashes(rows @ grey @ columns)
 
@@ -139,7 +143,7 @@ def is_photograph(image: Image.Image) -> bool:
 
     In photographs a tenth of the pixels equal their neighbour, in shaded drawings a third, in icons nine of ten.
     """
-    grey = np.asarray(image.convert("L"))
+    grey = np.asarray(_luma(image))
     other = grey != np.argmax(np.bincount(grey.ravel(), minlength=256))
     sides = (grey[1:] == grey[:-1], other[1:]), (grey[:, 1:] == grey[:, :-1], other[:, 1:])
     pixels, equal = sum(same.size for same, _ in sides), sum(np.count_nonzero(same) for same, _ in sides)
@@ -153,7 +157,7 @@ def perceptual_hash(image: Image.Image) -> int:
 
     Zauner 2010; bit for bit what the package ImageHash computes (its DCT is the unnormalised DCT-II).
     """
-    grey = np.asarray(image.convert("L").resize((32, 32), Image.Resampling.LANCZOS), np.float64)
+    grey = np.asarray(_luma(image).resize((32, 32), Image.Resampling.LANCZOS), np.float64)
     waves = _cosines(32)[:8]
     return int(_hashes((waves @ grey @ waves.T)[None])[0])
 
@@ -167,18 +171,19 @@ def _hashes(low: NDArray[np.float64]) -> NDArray[np.uint64]:
 
 def difference_hash(image: Image.Image) -> int:
     """64-bit dHash: whether each of 8 x 8 grey cells is brighter than its left neighbour. As in ImageHash."""
-    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
+    grey = np.asarray(_luma(image).resize((9, 8), Image.Resampling.LANCZOS))
     return _packed(grey[:, 1:] > grey[:, :-1])
 
 
 def small_picture(image: Image.Image) -> NDArray[np.uint8]:
     """What pairs are compared on. uint8 [32, 32, 3]."""
-    return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    colours = image if image.mode == "RGB" else image.convert("RGB")
+    return np.asarray(colours.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
 
 
 def small_spread(image: Image.Image) -> NDArray[np.uint8]:
     """Standard deviation of the luma in what each pixel of the small picture shows. uint8 [32, 32]"""
-    grey = np.asarray(image.convert("L"), np.float32)
+    grey = np.asarray(_luma(image), np.float32)
     mean, square = (np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BOX)) for one in (grey, grey**2))
     return np.sqrt((square - mean**2).clip(0)).round().astype(np.uint8)
 

@@ -58,7 +58,7 @@ def page(
 def _head(entries: Sequence[Entry], shapes: Sequence[Shape], notes: Sequence[str]) -> str:
     counts = summary(entries)
     splits = ", ".join(f"{count:,} {split}" for split, count in counts["kept_by_split"].items())
-    warned = "".join(f"<p class='warn'>{escape(one)}</p>\n" for one in [*notes, *warnings_of(entries, shapes[0][0])])
+    warned = "".join(f"<p class='warn'>{escape(one)}</p>\n" for one in [*notes, *warnings_of(entries, tuple(shapes))])
     buckets = ", ".join(f"{count:,} of {shape}" for shape, count in kept_by_shape(entries, shapes).items() if count)
     return (
         f"<h1>Curation</h1>\n<p class='big'>{counts['kept']:,} of {counts['files']:,} files kept: {splits}.</p>\n"

@@ -18,13 +18,11 @@ from numpy.typing import NDArray
 
 from darkroom.evaluation.comparing import SURE, kernel_contest
 from darkroom.evaluation.figures import Estimate
-from darkroom.evaluation.generating import captions_for
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.evaluation.neighbourhoods import Described, TwoSets
 from darkroom.events import Event, Noted, Progressed
 from darkroom.features.features import Features
 from darkroom.images import ImageSet
-from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import Drawing, ModelCard
 from darkroom.networks.weights import AsTrained, Average
@@ -228,15 +226,12 @@ class _Bench:
     def _drawn(self, candidate: Candidate, rows: range) -> tuple[Described, float]:
         model, card = self.loaded(candidate.weights)
         device, told = next(model.parameters()).device, labels_for(card, self.search.seed, self.search.most)
-        reads = isinstance(card.network, ReadsCaptions)
-        captions = captions_for(self.search.real, [card.labels[label] for label in told]) if reads else None
         pixels, seconds = [], 0.0
         for at in range(rows.start, rows.stop, BATCH):
             some = range(at, min(at + BATCH, rows.stop))
             labels, seed = [told[row] for row in some], self.search.seed
             began = self.search.clock()
-            said = None if captions is None else [captions[row] for row in some]
-            pixels.append(draw_rows(model, card, labels, seed, some, candidate.drawing, said, device=device))
+            pixels.append(draw_rows(model, card, labels, seed, some, candidate.drawing, device=device))
             seconds += self.search.clock() - began
         return self.search.features.describe(np.concatenate(pixels), BATCH), seconds
 

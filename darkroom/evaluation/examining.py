@@ -17,6 +17,7 @@ from darkroom.evaluation.scoring import DescribedSets
 from darkroom.evaluation.signs import colour, loss_gaps, variety
 from darkroom.evaluation.subjects import Subject
 from darkroom.images import Pixels
+from darkroom.shapes import core
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,9 @@ def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, ma
     The loss is compared where the weights are there. Raises ModelError.
     """
     seed = 0
-    real, unseen = (np.asarray(images.pixels[:]) for images in (subject.reference, subject.unseen))
+    shapes = subject.card.shapes
+    real, unseen = (core(np.asarray(images.pixels[:]), shapes) for images in (subject.reference, subject.unseen))
+    drawn = core(made, shapes)
     scaled = [sets.features.scaled(one) for one in (sets.unseen, sets.made[0])]
     there = (subject.folder / "weights.safetensors").is_file()
     evidence = Evidence(
@@ -81,8 +84,8 @@ def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, ma
         copies=seen.copies,
         in_features=seen.in_features,
         variety=variety(scaled[0], scaled[1], seed),
-        colour=colour(real, unseen, made, seed),
-        leaks=leaks(read_recipe(making.augmented), real, unseen, made, seed),
+        colour=colour(real, unseen, drawn, seed),
+        leaks=leaks(read_recipe(making.augmented), real, unseen, drawn, seed),
         gaps=loss_gaps(subject.folder, subject.reference, subject.unseen, seed) if there else {},
     )
     return Examined(evidence, diagnose(evidence, making.settings, making.sections[subject.name]))

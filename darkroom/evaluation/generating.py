@@ -108,7 +108,7 @@ def drawn(subject: Subject, ask: Ask, kept: Kept, draw: Generate) -> Generator[E
 
         made = yield from kept.got(key_for(subject, ask, seed), f"images of {subject.name}", make)
         side = canvas_of(subject.card.shapes)
-        yield from check_drawn(subject.name, made, (ask.count, side, side, 3))
+        yield from check_drawn(subject.name, made, (ask.count, side, side, 3), subject.card.shapes)
         found.append(made)
     return found
 

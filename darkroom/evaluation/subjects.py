@@ -4,15 +4,16 @@ import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.events import Event, Noted
-from darkroom.images import SPLITS, ImageSet, Pixels, read_split
+from darkroom.images import SPLITS, ImageSet, Pixels, Rows, read_split
 from darkroom.networks.saved import ModelCard, ModelError, read_card
 from darkroom.randomness import HELD_OUT, generator_for
-from darkroom.shapes import in_words
+from darkroom.shapes import Shape, core, in_words
 
 FEWEST = 8  # real images on either side below which no score says anything
 NAMED = 5  # images named in a warning
@@ -79,7 +80,7 @@ def read_data(folder: Path) -> Generator[Event, None, Data]:
 
 def _together(sets: Sequence[ImageSet]) -> ImageSet:
     return ImageSet(
-        pixels=np.concatenate([np.asarray(one.pixels) for one in sets]),
+        pixels=cast(Pixels, Rows.joined([cast(Rows, one.pixels) for one in sets])),
         labels=np.concatenate([one.labels for one in sets]),
         names=sets[0].names,
         paths=tuple(path for one in sets for path in one.paths),
@@ -126,7 +127,7 @@ def _ordered(images: ImageSet, seed: int, position: int) -> ImageSet:
     return images.at(generator_for(seed, HELD_OUT, position).permutation(len(images)))
 
 
-def check_drawn(name: str, made: NDArray[np.generic], expected: tuple[int, ...]) -> Iterator[Event]:
+def check_drawn(name: str, made: NDArray[Any], expected: tuple[int, ...], shapes: Sequence[Shape]) -> Iterator[Event]:
     """Tell of images of one flat colour. Raises EvaluationError for images that cannot be scored."""
     if not np.isfinite(made).all():
         raise EvaluationError(f"model {name}: it generated numbers that are not finite; it has diverged: train it again")
@@ -135,6 +136,7 @@ def check_drawn(name: str, made: NDArray[np.generic], expected: tuple[int, ...])
             f"model {name}: it generated {made.dtype} {made.shape}, and the data set calls for uint8 {expected}; "
             "train the model on this data set"
         )
+    made = core(made, shapes)
     flat = int((made == made[:, :1, :1]).all(axis=(1, 2, 3)).sum())
     if flat == len(made):
         raise EvaluationError(f"model {name}: every image it generated is one flat colour; it has diverged: train it again")

@@ -11,7 +11,7 @@ from darkroom.augmentation import read_recipe
 from darkroom.events import Event, Noted
 from darkroom.finetuning.low_rank import Method
 from darkroom.images import ImageSet, contact_sheet, read_split
-from darkroom.networks.saved import ModelCard, ModelError, buckets_of, build, device_named, encoder_of, load_model
+from darkroom.networks.saved import ModelCard, ModelError, buckets_of, build, check_sides, device_named, encoder_of, load_model
 from darkroom.randomness import ORDER, generator_for
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.sampling import draw_rows, shape_at
@@ -50,7 +50,7 @@ def finetune(
         "label_counts": tuple(np.bincount(images.labels, minlength=len(images.names)).tolist()),
         "data_digest": digest_of(places.data),
         "parent_digest": digest_of(base),
-        **buckets_of(images),
+        **buckets_of(everything),
     }
     tuned = card.model_copy(update=changes)
     if images.names != card.labels:
@@ -72,6 +72,7 @@ def _check(base: Path, card: ModelCard, images: ImageSet, places: Places) -> Non
             f"{base} was trained on {card.image_size}-pixel images of {', '.join(card.labels)}; the data set now has "
             f"{images.size}-pixel images of {', '.join(images.names)}: train the base again"
         )
+    check_sides(card.network, images.buckets)
     if read_recipe(places.augmented).length != card.augmentations:
         raise ModelError(f"{base} was trained with another recipe of augmentations: train the base again")
 

@@ -84,7 +84,7 @@ class Batches:
         return Batch(rows, clean, sigma, noise, condition)
 
 
-def order_of(images: ImageSet, seed: int, batch_size: int) -> DataOrder:
+def order_of(images: ImageSet, seed: int, batch_size: int) -> DataOrder | BucketOrder:
     """In which order images are trained on: in batches of one shape."""
     shapes = images.shapes
     if not len(shapes) or (shapes == shapes[0]).all():

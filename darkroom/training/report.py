@@ -28,7 +28,7 @@ def write_report(report: Path, state: State, parameters: int, course: Course, im
     (report / "loss.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     measured = [moment.held_out for moment in state.history if moment.held_out is not None]
     order = order_of(images, course.seed, course.batch_size)
-    times = times_seen(len(images), order, state.images_seen, course.batch_size, state.skipped)
+    times = times_seen(order, state.images_seen, course.batch_size, state.skipped)
     lines = sorted(f"{json.dumps(path, ensure_ascii=False)},{count}" for path, count in zip(images.paths, times, strict=True))
     (report / "coverage.csv").write_text("\n".join(["path,times_seen", *lines]) + "\n", encoding="utf-8")
     figures = {

@@ -56,6 +56,9 @@ def compiled(
     if course.compile == "auto" and seconds < LONG:
         yield Noted(f"torch.compile is not tried: some {seconds / 60:.0f} minutes of training would hardly repay it")
         return manner
+    if course.compile == "auto" and len(materials.images.buckets) > 1:
+        yield Noted("torch.compile is not tried: it would make kernels for each of several shapes")
+        return manner
     yield Noted("torch.compile makes kernels for this network: a minute or two")
     if not (yield from can_compile(model, course, materials, other)):
         return manner

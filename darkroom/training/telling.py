@@ -6,6 +6,7 @@ from contextlib import nullcontext
 import numpy as np
 
 from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, SheetScored, StepTaken, TroubleFound
+from darkroom.shapes import core
 from darkroom.training import monitor
 from darkroom.training.checkpoints import Moment, State
 from darkroom.training.course import Course, Materials
@@ -47,6 +48,7 @@ def sampled(state: State, course: Course, materials: Materials, total: int) -> G
     if scores is not None:
         state.scores.append((state.images_seen, *scores))
         yield SheetScored(state.images_seen, NAME, *scores, len(sheet.pixels))
-    collapse = monitor.collapsed(sheet.pixels, materials.images.pixels[:64], course.learning_rate)
+    drawn, real = (core(pixels, materials.images.buckets) for pixels in (sheet.pixels, materials.images.pixels[:64]))
+    collapse = monitor.collapsed(drawn, real, course.learning_rate)
     if collapse is not None and 4 * state.images_seen > total:
         yield TroubleFound(state.images_seen, collapse.kind, collapse.text, collapse.change)

@@ -153,8 +153,12 @@ function develop() {
   const what = request.prompt || request.label || "any class";
   const compare = $("compare").checked && !$("compare-part").hidden;
   const sides = compare ? ["champion", "challenger"] : ["champion"];
-  run(`${what}, seed ${request.seed}`, sides.map((alias) => ({ ...request, model: alias })));
+  run(`${what}, seed ${request.seed}`, sides.map((alias) => ({ ...request, ...shapeOf(request, alias), model: alias })));
 }
+
+// Of two models beside each other, one may not know the shape: then any of its own.
+const shapeOf = (request, alias) =>
+  request.shape && !models[alias].shapes.some((one) => String(one) === String(request.shape)) ? { shape: undefined } : {};
 
 const ownWay = ({ seed, first, label, prompt, shape, steps, guidance, sampler, turns }) =>
   JSON.parse(JSON.stringify({ seed, first, label, prompt, shape, steps, guidance, sampler, turns }));

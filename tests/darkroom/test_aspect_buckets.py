@@ -1,6 +1,8 @@
 """Aspect buckets: nothing of a wide or tall image is cut to a square, from the file to the drawn image and its scores."""
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,23 +16,25 @@ from PIL import Image
 from darkroom.augmentation import AugmentSection, Recipe
 from darkroom.curation.curate import curate
 from darkroom.evaluation.evaluate import evaluate
-from darkroom.evaluation.subjects import EvaluationError
+from darkroom.evaluation.subjects import EvaluationError, check_drawn, read_data
 from darkroom.events import followed
 from darkroom.generating import GeneratingError, Wish, generate_folder, source_of
-from darkroom.images import read_split
+from darkroom.images import read_split, write_split
 from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import build, read_card, save_model
+from darkroom.randomness import BucketOrder
 from darkroom.sampling import generate, label_at, labels_for, noise_for, shape_at
-from darkroom.shapes import AspectBuckets, Shape, canvas_of, framed, inside, shape_for
-from darkroom.training.batches import Batches, order_of
+from darkroom.shapes import AspectBuckets, Shape, canvas_of, core, framed, inside, shape_for
+from darkroom.training.batches import Batches
 from darkroom.training.course import Materials, Sheet
 from darkroom.training.coverage import times_seen
 from darkroom.training.held_out import held_out_loss
+from darkroom.training.monitor import collapsed
 from darkroom.training.session import Places
 from darkroom.training.train_base import train_base
 from tests.darkroom.curation.made_pictures import section_with
 from tests.darkroom.evaluation.rig import section as evaluate_section
-from tests.darkroom.tiny import NETWORK, base_section, card, finished, stirred, write_recipe
+from tests.darkroom.tiny import NETWORK, base_section, card, finished, painted, stirred, write_recipe
 
 CPU = torch.device("cpu")
 TWICE = AspectBuckets(most=2.0, multiple=4)
@@ -161,25 +165,63 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Places:
 def test_every_batch_is_of_one_shape_and_every_image_has_its_turn(places: Places) -> None:
     images = read_split(places.data, "train")
     recipe = Recipe(AugmentSection.model_validate({"seed": 0, "transforms": []}))
-    order, batch = order_of(images, 3, 8), 8
+    batch, passes = 8, 6
     batches = Batches(base_section(), Materials(images, images, recipe, Path(), lambda *_: Sheet(Path(), images.pixels)), CPU)
     counts, shapes = Counter[int](), Counter[Shape]()
-    for seen in range(0, order.length, batch):
+    for seen in range(0, passes * len(images) // batch * batch, batch):
         one = batches.at(seen, batch)
         shape = {tuple(shape) for shape in images.shapes[one.rows].tolist()}
         assert len(shape) == 1 and shape == {tuple(one.images.shape[2:])}
         counts.update(one.rows.tolist())
         shapes.update(shape)
     batches.close()
-    assert set(counts) == set(range(len(images))) and set(shapes) == set(SHAPES)
-    assert sum(count - 1 for count in counts.values()) == order.length - len(images) <= len(SHAPES) * (batch - 1)
-    seen = 2 * order.length + 3 * batch
-    times = Counter(np.concatenate([order.take(start, batch) for start in range(0, seen, batch) if start != batch]).tolist())
-    assert times_seen(len(images), order_of(images, 3, 8), seen, batch, [batch]).tolist() == [
-        times[row] for row in range(len(images))
-    ]
-    firsts = {tuple(order.take(number * order.length, batch).tolist()) for number in range(5)}
-    assert len(firsts) == 5  # another order in every pass
+    assert set(shapes) == set(SHAPES)
+    assert all(passes - 1 <= counts[row] <= passes for row in range(len(images)))
+
+
+def test_a_rare_shape_is_not_seen_more_often_than_others() -> None:
+    buckets = np.array([0] * 39 + [1] + [2] * 25)
+    order = BucketOrder(buckets, 3, 32)
+    seen = 100 * len(buckets) // 32 * 32
+    times = np.bincount(order.take(0, seen), minlength=len(buckets))
+    assert times.min() >= 68 and times.max() <= 101 and abs(times[39] - 96) < 5  # in batches of 32, so 96 or 64
+    assert all(len(set(buckets[order.take(start, 32)])) == 1 for start in range(0, seen, 32))
+    for upto in (0, 5, 32, 33, 640, seen):
+        assert order.times(upto).tolist() == np.bincount(order.take(0, upto), minlength=len(buckets)).tolist()
+        assert order.take(upto, 40).tolist() == BucketOrder(buckets, 3, 32).take(0, upto + 40)[upto:].tolist()
+    skipped = times_seen(order, 96, 32, [32]) + np.bincount(order.take(32, 32), minlength=len(buckets))
+    assert (skipped == order.times(96)).all()
+    assert BucketOrder(buckets, 4, 32).take(0, 640).tolist() != order.take(0, 640).tolist()
+
+
+def test_held_out_images_keep_their_shapes_where_models_are_judged(places: Places) -> None:
+    data = followed(read_data(places.data))
+    splits = [read_split(places.data, split) for split in ("validation", "test")]
+    assert {tuple(shape) for shape in data.held_out.shapes.tolist()} <= set(SHAPES)
+    np.testing.assert_array_equal(data.held_out.shapes, np.concatenate([one.shapes for one in splits]))
+    np.testing.assert_array_equal(data.held_out.pixels[:], np.concatenate([one.pixels[:] for one in splits]))
+
+
+def test_frames_hide_no_flat_images_and_no_collapse() -> None:
+    flat = np.concatenate([framed(np.full((8, *shape, 3), 90, np.uint8), 20) for shape in SHAPES])
+    with pytest.raises(EvaluationError, match="every image it generated is one flat colour"):
+        list(check_drawn("base", flat, flat.shape, SHAPES))
+    real = np.random.default_rng(0).integers(0, 256, flat.shape, np.uint8)
+    assert collapsed(core(flat, SHAPES), core(real, SHAPES), 1e-3) is not None
+    assert collapsed(flat, real, 1e-3) is None  # what the frames would hide
+    assert core(flat, SHAPES).shape == (24, 12, 12, 3) and core(real, [(20, 20)]).shape == real.shape
+
+
+def test_a_data_set_of_many_shards_is_read_where_few_files_may_be_open(tmp_path: Path) -> None:
+    images = painted(32 * 60, seed=1, size=4)
+    write_split(tmp_path, "train", images, list(range(len(images))))
+    script = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (40, 4096))\n"
+        "from pathlib import Path; from darkroom.images import read_split\n"
+        "print(int(read_split(Path(sys.argv[1]), 'train').pixels[:].sum()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == int(images.pixels.sum())
 
 
 @pytest.mark.parametrize("network", [NETWORK, UNET], ids=["transformer", "unet"])
@@ -281,6 +323,10 @@ def test_a_folder_has_images_of_their_own_shapes(tmp_path: Path) -> None:
     finished(generate_folder(source, every, tmp_path / "one_by_one", 1))
     assert [file.read_bytes() for file in sorted((tmp_path / "one_by_one").glob("seed*.png"))] == whole
 
+    focused = about.model_copy(update={"label_counts": (10, 0)})  # tuned on dark images: the shapes of light ones are kept
+    assert {shape_at(focused, 0, index, 1) for index in range(20)} == {SHAPES[2]}
+    assert {shape_at(focused, 0, index, -1) for index in range(60)} == set(SHAPES)
+    assert Counter(shape_at(focused, 0, index, -1) for index in range(60))[SHAPES[2]] < 25
     light = Wish(6, 3, "light", None, about.drawing)
     finished(generate_folder(source, light, tmp_path / "light", 5))
     assert set(sizes(tmp_path / "light")) == {SHAPES[2][::-1]}  # the only shape that light images had

@@ -16,7 +16,7 @@ def test_what_is_reckoned_is_what_happened() -> None:
         for start in range(0, seen, batch):
             if start not in skipped:
                 counts.update(order.take(start, min(batch, seen - start)).tolist())
-        assert times_seen(images, order, seen, batch, skipped).tolist() == [counts[row] for row in range(images)]
+        assert times_seen(order, seen, batch, skipped).tolist() == [counts[row] for row in range(images)]
 
 
 def test_the_table(tmp_path: Path) -> None:
