@@ -87,14 +87,14 @@ def entry(path: str, label: str, of: str = "", side: int = 64) -> Entry:
 
 def test_warnings_name_leaks_contradictions_rare_labels_and_small_images() -> None:
     many = [entry(f"{number}.png", "many") for number in range(1200)]
-    assert warnings_of(many, 64) == []
+    assert warnings_of(many, ((64, 64),)) == []
     odd = [entry("train/a.png", "many"), entry("test/a.png", "few", of="train/a.png"), entry("b.png", "few", side=32)]
-    leak, contradiction, rare, uneven, enlarged = warnings_of([*many, *odd], 64)
+    leak, contradiction, rare, uneven, enlarged = warnings_of([*many, *odd], ((64, 64),))
     assert "test/a.png and train/a.png" in leak
     assert "test/a.png (few)" in contradiction and "train/a.png (many)" in contradiction
     assert "few (1)" in rare
     assert "1,201 images of many, 1 of few" in uneven
     assert "1 kept images" in enlarged
-    (few,) = warnings_of(many[:50], 64)
+    (few,) = warnings_of(many[:50], ((64, 64),))
     assert few.startswith("50 images are few")
-    assert any("`near_duplicate`" in one for one in warnings_of([entry("a", ""), entry("b", "", of="a")], 8))
+    assert any("`near_duplicate`" in one for one in warnings_of([entry("a", ""), entry("b", "", of="a")], ((8, 8),)))
