@@ -11,7 +11,7 @@ from cli.run import say
 from darkroom.events import Event, Progressed, followed
 from darkroom.provenance import Found, ProvenanceError, read_provenance, read_signer
 from darkroom.sections import SettingsError, validated
-from darkroom.shapes import Shape
+from darkroom.shapes import shape_named
 from darkroom.stage import Throttle, sentence
 
 # What a sampler is when a person gives its kind alone; in params.yaml each part can be set.
@@ -36,7 +36,8 @@ def generate(given: argparse.Namespace) -> int:
 
     drawing = _drawing(given, read_card(source.folder).drawing)
     weaker = None if given.away_from is None else Weaker(_source(given.away_from, given.workspace), given.away)
-    wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, weaker, _shape(given.shape))
+    shape = None if given.shape is None else shape_named(given.shape)
+    wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, weaker, shape)
     drawn = followed(generate_folder(source, wish, given.out, given.batch, signer), _paced())
     named = f"{source.name} version {source.version}" if source.version else source.name
     say(f"images      {given.out}: {drawn:,} drawn, {given.count - drawn:,} were there; by {named}")
@@ -44,15 +45,6 @@ def generate(given: argparse.Namespace) -> int:
     if signer is not None:
         say(f"signed by   {signer.name}")
     return 0
-
-
-def _shape(words: str | None) -> Shape | None:
-    if words is None:
-        return None
-    width, _, height = words.lower().partition("x")
-    if not (width.isdigit() and height.isdigit()):
-        raise SettingsError(f"--shape {words}: give width and height in pixels, such as 40x24")
-    return int(height), int(width)
 
 
 def inspect(given: argparse.Namespace) -> int:

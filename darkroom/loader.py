@@ -11,6 +11,7 @@ from pathlib import Path
 from darkroom.events import followed
 from darkroom.generating import Wish, generate_folder, source_of
 from darkroom.networks.saved import Drawing, read_card
+from darkroom.shapes import shape_named
 from darkroom.stage import sentence
 
 HERE = Path(__file__).parent
@@ -25,6 +26,7 @@ def main() -> int:
     told = words.add_mutually_exclusive_group()
     told.add_argument("--class", dest="label", help="one class; else all of them")
     told.add_argument("--prompt", help="for a model that reads captions")
+    words.add_argument("--shape", metavar="WxH", help="width and height, of a model trained on several shapes")
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--steps", type=int, help="else the model's own")
     words.add_argument("--guidance", type=float, help="else the model's own")
@@ -32,7 +34,9 @@ def main() -> int:
     try:
         own = read_card(given.model).drawing.model_dump()
         changes = {name: getattr(given, name) for name in ("steps", "guidance") if getattr(given, name) is not None}
-        wish = Wish(given.count, given.seed, given.label, given.prompt, Drawing.model_validate(own | changes))
+        shape = None if given.shape is None else shape_named(given.shape)
+        drawing = Drawing.model_validate(own | changes)
+        wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, shape=shape)
         followed(generate_folder(source_of(given.model), wish, given.out, batch=16), lambda event: print(sentence(event)))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)

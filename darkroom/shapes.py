@@ -52,6 +52,14 @@ def in_words(shape: Shape) -> str:
     return f"{shape[1]} x {shape[0]}"
 
 
+def shape_named(words: str) -> Shape:
+    """What a person types, such as 40x24. Raises ValueError."""
+    width, _, height = words.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal()):
+        raise ValueError(f"--shape {words}: give width and height in pixels, such as 40x24")
+    return int(height), int(width)
+
+
 def canvas_of(shapes: Sequence[Shape]) -> int:
     """The side of the square that holds each of these shapes."""
     return max(side for shape in shapes for side in shape)

@@ -157,8 +157,7 @@ def compare(
     told = _labels(cards[0], names, terms.seed, n)
     for rival, card in zip((first, second), cards, strict=True):
         wanted = [card.labels.index(name) for name in told]
-        said = next((it for one in kept_out if (it := captions_for(one, told))), None)
-        said = said if isinstance(card.network, ReadsCaptions) else None
+        said = captions_for(kept_out, told) if isinstance(card.network, ReadsCaptions) else None
 
         def make(
             rival: Rival = rival, wanted: list[int] = wanted, said: list[str] | None = said

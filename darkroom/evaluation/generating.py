@@ -81,16 +81,17 @@ def captions_of(subject: Subject, seed: int, count: int) -> list[str] | None:
     labels are all that is said."""
     if not isinstance(subject.card.network, ReadsCaptions):
         return None
-    return captions_for(subject.unseen, told_names(subject.card, seed, count).tolist())
+    return captions_for([subject.unseen], told_names(subject.card, seed, count).tolist())
 
 
-def captions_for(images: ImageSet, names: Sequence[str]) -> list[str] | None:
+def captions_for(sets: Sequence[ImageSet], names: Sequence[str]) -> list[str] | None:
     """A caption for each of these labels, of the images of that label in turn; the label itself where those have none. None where
     no image has a caption."""
     said: dict[str, list[str]] = {}
-    for label, caption in zip(images.labels.tolist(), images.captions, strict=True):
-        if caption:
-            said.setdefault(images.names[label], []).append(caption)
+    for images in sets:
+        for label, caption in zip(images.labels.tolist(), images.captions, strict=True):
+            if caption:
+                said.setdefault(images.names[label], []).append(caption)
     turns = {name: cycle(captions) for name, captions in said.items()}
     return [next(turns[name]) if name in turns else name for name in names] if said else None
 

@@ -24,7 +24,7 @@ from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import build, read_card, save_model
 from darkroom.randomness import BucketOrder
 from darkroom.sampling import generate, label_at, labels_for, noise_for, shape_at
-from darkroom.shapes import AspectBuckets, Shape, canvas_of, core, framed, inside, shape_for
+from darkroom.shapes import AspectBuckets, Shape, canvas_of, core, framed, inside, shape_for, shape_named
 from darkroom.training.batches import Batches
 from darkroom.training.course import Materials, Sheet
 from darkroom.training.coverage import times_seen
@@ -67,6 +67,13 @@ def test_an_image_goes_where_least_of_it_is_cut_off() -> None:
         }
         assert lost[shape_for(width, height, shapes)] == pytest.approx(min(lost.values()), abs=1e-9)
     assert shape_for(0, 0, shapes) == (64, 64)
+
+
+def test_a_shape_is_typed_as_width_and_height() -> None:
+    assert shape_named("40x24") == (24, 40) and shape_named("8X8") == (8, 8)
+    for words in ("wide", "40", "40x", "-4x8", "4\u00b2x8"):
+        with pytest.raises(ValueError, match="such as 40x24"):
+            shape_named(words)
 
 
 def picture(kind: str, seed: int) -> Image.Image:
