@@ -126,6 +126,7 @@ def look_at(opened: Opened, way: Way) -> Look:
 
 
 def _misnamed(path: str, kind: str) -> str:
+    if not kind or path.endswith(SUFFIXES[kind]):
+        return ""
     suffix = splitext(path)[1].lower()
-    right = not kind or not suffix or suffix in SUFFIXES[kind]
-    return "" if right else f"a {kind} whose name ends in {suffix}"
+    return f"a {kind} whose name ends in {suffix}" if suffix and suffix not in SUFFIXES[kind] else ""

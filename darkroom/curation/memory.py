@@ -37,7 +37,8 @@ ARRAYS = {  # of one image
     "small": np.dtype((np.uint8, (32, 32, 3))),
     "spread": np.dtype((np.uint8, (32, 32))),
 }
-TOLD = [field.name for field in fields(Fingerprint) if field.name not in ("arrays", "row")]  # kept as text
+SHOWN = [field.name for field in fields(Look) if field.name not in ("scores", "cut", "fingerprint")]  # kept as text
+TOLD = [field.name for field in fields(Fingerprint) if field.name not in ("arrays", "row")]  # likewise
 KEPT = 2  # memories: of the way to look used now, and of the one before
 TABLES = """
     CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
@@ -180,19 +181,16 @@ class Memory:
 
 
 def _as_text(look: Look) -> str:
-    facts = {field.name: getattr(look, field.name) for field in fields(Look) if field.name not in ("cut", "fingerprint")}
-    if look.fingerprint is not None:
-        facts["fingerprint"] = {name: getattr(look.fingerprint, name) for name in TOLD}
-    return json.dumps(facts, ensure_ascii=False)
+    """Values in the order of the fields: a million names of fields take a quarter of the time of reading."""
+    printed = look.fingerprint and [getattr(look.fingerprint, name) for name in TOLD]
+    return json.dumps([[getattr(look, name) for name in SHOWN], list(look.scores.items()), printed], ensure_ascii=False)
 
 
 def _as_look(facts: str, arrays: Arrays, record: int) -> Look:
-    read = json.loads(facts)
-    printed = read.pop("fingerprint", None)
-    read["scores"] = {sys.intern(kind): score for kind, score in read["scores"].items()}  # the same few names a million times
-    if printed is not None:
-        printed = Fingerprint(**printed, arrays=arrays, row=record)
-    return Look(**read, cut=None, fingerprint=printed)
+    shown, scores, printed = json.loads(facts)
+    named = {sys.intern(kind): score for kind, score in scores}  # the same few names a million times
+    told = None if printed is None else Fingerprint(**dict(zip(TOLD, printed, strict=True)), arrays=arrays, row=record)
+    return Look(**dict(zip(SHOWN, shown, strict=True)), scores=named, cut=None, fingerprint=told)
 
 
 @contextmanager
