@@ -31,7 +31,9 @@ TOLD = 12  # candidates in the table
 def choose(given: argparse.Namespace) -> int:
     """Search, say, plot, and keep the choice where asked."""
     from darkroom.evaluation import choosing
-    from darkroom.images import read_split
+    from darkroom.evaluation.generating import CODE
+    from darkroom.evaluation.keeping import code_of
+    from darkroom.images import SPLITS, read_split
     from darkroom.networks.saved import read_card
     from darkroom.refs import digest_of
 
@@ -42,10 +44,11 @@ def choose(given: argparse.Namespace) -> int:
     card, weights = read_card(folder), _weights(folder, given.widths)
     if len(weights) == 1:
         say(f"{folder} keeps no averages to choose among: set averaging.snapshots above 0, and train")
-    real = read_split(found / CURATED, "train").only(card.focus)
+    real, *held_out = (read_split(found / CURATED, split).only(card.focus) for split in SPLITS)
     search = choosing.Search(
         candidates=tuple(_candidates(card.drawing, weights, given)),
         real=real,
+        held_out=tuple(held_out),
         features=settings.evaluate.features,
         seed=given.seed,
         minutes=given.minutes,
@@ -53,7 +56,8 @@ def choose(given: argparse.Namespace) -> int:
     )
     facts = {
         "model": digest_of(folder),
-        "data": digest_of(found / CURATED / "train.json"),
+        "code": code_of(*CODE),
+        "data": [digest_of(found / CURATED / f"{split}.json") for split in SPLITS],
         "features": settings.evaluate.features.model_dump(mode="json"),
         "seed": given.seed,
         "most": given.images,

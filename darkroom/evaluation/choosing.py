@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from darkroom.evaluation.comparing import SURE, kernel_contest
 from darkroom.evaluation.figures import Estimate
+from darkroom.evaluation.generating import captions_for
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.evaluation.neighbourhoods import Described, TwoSets
 from darkroom.events import Event, Noted, Progressed
@@ -91,10 +92,12 @@ class Choice:
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched, by what, in which time. `real`: images of the model's focus, in the model's size."""
+    """What is searched, by what, in which time. `real`: images of the model's focus, in the model's size; `held_out`: images that
+    a model which reads is asked for by their captions."""
 
     candidates: tuple[Candidate, ...]
     real: ImageSet
+    held_out: tuple[ImageSet, ...]
     features: Features
     seed: int
     minutes: float
@@ -226,12 +229,14 @@ class _Bench:
     def _drawn(self, candidate: Candidate, rows: range) -> tuple[Described, float]:
         model, card = self.loaded(candidate.weights)
         device, told = next(model.parameters()).device, labels_for(card, self.search.seed, self.search.most)
+        said = captions_for(card, self.search.held_out, [card.labels[label] for label in told])
         pixels, seconds = [], 0.0
         for at in range(rows.start, rows.stop, BATCH):
             some = range(at, min(at + BATCH, rows.stop))
-            labels, seed = [told[row] for row in some], self.search.seed
+            labels, captions = [told[row] for row in some], None if said is None else [said[row] for row in some]
             began = self.search.clock()
-            pixels.append(draw_rows(model, card, labels, seed, some, candidate.drawing, device=device))
+            drawn = draw_rows(model, card, labels, self.search.seed, some, candidate.drawing, captions, device=device)
+            pixels.append(drawn)
             seconds += self.search.clock() - began
         return self.search.features.describe(np.concatenate(pixels), BATCH), seconds
 

@@ -23,7 +23,6 @@ from darkroom.events import Event, Progressed
 from darkroom.features.features import Features
 from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
 from darkroom.kernels import cubic, resampled
-from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.saved import Drawing, ModelCard, read_card
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.refs import digest_of
@@ -157,7 +156,7 @@ def compare(
     told = _labels(cards[0], names, terms.seed, n)
     for rival, card in zip((first, second), cards, strict=True):
         wanted = [card.labels.index(name) for name in told]
-        said = captions_for(kept_out, told) if isinstance(card.network, ReadsCaptions) else None
+        said = captions_for(card, kept_out, told)
 
         def make(
             rival: Rival = rival, wanted: list[int] = wanted, said: list[str] | None = said

@@ -79,14 +79,14 @@ def key_for(subject: Subject, ask: Ask, seed: int) -> str:
 def captions_of(subject: Subject, seed: int, count: int) -> list[str] | None:
     """What a model that reads is asked for: captions of held-out images, each of the label that its image is told. None where
     labels are all that is said."""
-    if not isinstance(subject.card.network, ReadsCaptions):
+    return captions_for(subject.card, [subject.unseen], told_names(subject.card, seed, count).tolist())
+
+
+def captions_for(card: ModelCard, sets: Sequence[ImageSet], names: Sequence[str]) -> list[str] | None:
+    """A caption for each of these labels, of the images of that label in turn; the label itself where those have none. None for
+    a model that does not read, and where no image has a caption."""
+    if not isinstance(card.network, ReadsCaptions):
         return None
-    return captions_for([subject.unseen], told_names(subject.card, seed, count).tolist())
-
-
-def captions_for(sets: Sequence[ImageSet], names: Sequence[str]) -> list[str] | None:
-    """A caption for each of these labels, of the images of that label in turn; the label itself where those have none. None where
-    no image has a caption."""
     said: dict[str, list[str]] = {}
     for images in sets:
         for label, caption in zip(images.labels.tolist(), images.captions, strict=True):

@@ -11,11 +11,13 @@ from darkroom.evaluation import choosing
 from darkroom.evaluation.choosing import Candidate, Search, choose, grid, identity, write_choice
 from darkroom.events import Noted, Progressed
 from darkroom.features.features import ShrunkPixels
+from darkroom.images import ImageSet
 from darkroom.networks.saved import Drawing
 from darkroom.networks.weights import AsTrained, Average
 from darkroom.samplers import Euler, Heun
+from darkroom.sampling import labels_for
 from tests.darkroom.evaluation.ideal import Ideal
-from tests.darkroom.tiny import DRAWING, card, finished, painted
+from tests.darkroom.tiny import DRAWING, NETWORK, card, finished, painted
 
 REAL = painted(80, seed=5)
 TRAINED, WORSE = AsTrained(kind="as_trained"), Average(kind="average", width=0.1, images_seen=0)
@@ -41,6 +43,7 @@ def search(candidates: Iterator[Candidate] | list[Candidate], **changes: Any) ->
     settings: dict[str, Any] = {
         "candidates": tuple(candidates),
         "real": REAL,
+        "held_out": (),
         "features": ShrunkPixels(kind="pixels", side=4),
         "seed": 0,
         "minutes": 10.0,
@@ -73,6 +76,33 @@ def test_the_best_is_found_by_score_and_the_quickest_of_equals_is_named(tmp_path
     assert by_words["average of width 0.1, heun, 12 steps, guidance 1"].n < 64  # dropped on the way
     assert by_words["heun, 12 steps, guidance 1"].evaluations == 23
     assert any(isinstance(event, Progressed) for event in events)
+
+
+def test_a_model_that_reads_is_asked_by_captions_of_held_out_images_others_by_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    made = REAL.pixels[:16]
+
+    def draw_rows(model: Any, told: Any, labels: Any, seed: int, rows: range, way: Any, captions: Any, device: Any) -> Any:
+        asked.extend([None] * len(rows) if captions is None else captions)
+        return made[: len(rows)]
+
+    monkeypatch.setattr(choosing, "draw_rows", draw_rows)
+    said = ImageSet(REAL.pixels, REAL.labels, REAL.names, REAL.paths, tuple(f"one {row}" for row in range(len(REAL))))
+    reader = {"kind": "captioned", "length": 12, "width": 32, "depth": 1, "image": NETWORK}
+    reads = card(network=reader, labels=REAL.names, label_counts=tuple(len(REAL.only([name])) for name in REAL.names))
+    candidates = list(grid(drawing(steps=1), [TRAINED], [EULER], [1, 2], [1.0]))
+    for name, one in (("reads", reads), ("looks", card(labels=REAL.names, label_counts=reads.label_counts))):
+        asked.clear()
+        here = search(candidates, held_out=(said,), most=16, clock=Clock(0.01))
+        finished(choose(here, lambda weights, one=one: (Ideal(REAL.pixels), one), tmp_path / name))
+        labels = {caption: REAL.names[label] for caption, label in zip(said.captions, said.labels, strict=True)}
+        if name == "looks":
+            assert asked == [None] * 32
+        else:
+            wanted = [reads.labels[label] for label in labels_for(reads, 0, 16)]
+            assert [labels[caption] for caption in asked] == wanted * 2
 
 
 def test_the_front_holds_those_that_none_beats_in_both() -> None:
