@@ -4,9 +4,12 @@ import argparse
 import atexit
 import errno
 import gc
+import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from adapters import machine
 from cli import curate_words, judging_words, lifecycle_words, registry_words, serve_words, share_words, train_words
@@ -14,6 +17,7 @@ from darkroom import __version__
 
 INTERRUPTED = 130
 REFUSED = 3  # exit code of a run whose model the gates refused
+FULL = 2**22  # bytes left on a disk that is called full: less than is written at once
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         known = isinstance(error, ValueError | OSError | LookupError | RuntimeError)
         text = _words(error) if known and str(error) else f"unexpected {type(error).__name__}: {error}"
-        print(f"darkroom: {text}{_remedy(error)}", file=sys.stderr)
+        print(f"darkroom: {text}{_remedy(error, given)}", file=sys.stderr)
         if not known:
             print("darkroom: run the same command with --traceback to see where", file=sys.stderr)
         return 1
@@ -50,15 +54,29 @@ def _words(error: Exception) -> str:
     return str(error)
 
 
-def _remedy(error: Exception) -> str:
-    """What to do about an error that the system raised without saying so."""
+def _remedy(error: Exception, given: argparse.Namespace) -> str:
+    """What to do about an error that the system raised without saying so, or without saying where."""
     if isinstance(error, PermissionError):
         return "; darkroom needs to read and write there: mend the permissions, or choose another folder"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; make room on the disk that is written to, then give the same command again: nothing half-written is used"
+        where = " and ".join(_full(given)) or "that is written to"
+        return f"; make room on the disk {where}, then give the same command again: nothing half-written is used"
     if isinstance(error, OSError) and error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EROFS):
         return "; choose another path"
     return ""
+
+
+def _full(given: argparse.Namespace) -> list[str]:
+    """What the command was told of that lies on a full disk; the folder of temporary files, if that does. As `of` and a name."""
+    told = [value for value in vars(given).values() if isinstance(value, Path)] or [Path()]
+    found = [path for path in [*told, Path(tempfile.gettempdir())] if _room_at(path) < FULL]
+    return [f"of {path.absolute()}" for path in dict.fromkeys(found)]
+
+
+def _room_at(path: Path) -> int:
+    """Bytes free on the disk of a path, which need not be there yet."""
+    there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+    return shutil.disk_usage(there).free
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,8 +1,10 @@
 """`darkroom curate` on any folder, and `darkroom data diff` over git and DVC: the real commands."""
 
 import errno
+import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -45,10 +47,14 @@ def test_a_full_disk_says_what_to_do(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
+    def usage(path: Path) -> SimpleNamespace:
+        return SimpleNamespace(free=0 if path == tmp_path or tmp_path / "out" in (path, *path.parents) else 2**40)
+
     monkeypatch.setattr(ledger, "write_manifest", full)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
     assert main(["curate", str(images), "--out", str(tmp_path / "out"), "--size", "24"]) == 1
     said = capsys.readouterr().err
-    assert "No space left on device; make room on the disk" in said
+    assert f"No space left on device; make room on the disk of {tmp_path / 'out'}, then give" in said
     assert not list((tmp_path / "out").rglob("*.partial")) and not (tmp_path / "out/data/curated").exists()
 
 
