@@ -186,7 +186,8 @@ class Outlier(Section):
 
 def keeps(one: "Filter", score: float) -> bool:
     """Whether a score passes: not below `least`, not above `most`. With a percentage, which others decide, every one does."""
-    least, most = getattr(one, "least", None), getattr(one, "most", None)
+    limits = vars(one)
+    least, most = limits.get("least"), limits.get("most")
     return not (isinstance(least, float | int) and score < least) and not (isinstance(most, float | int) and score > most)
 
 
@@ -211,6 +212,8 @@ def _verdict(one: Any, score: float, detail: str) -> Verdict:
 
 def _bars(grey: NDArray[np.uint8]) -> float:
     """The share of rows in bars of one colour, above and below."""
+    if max(np.ptp(grey[0]), np.ptp(grey[-1])) >= BAR_RANGE:  # as in most images
+        return 0.0
     plain = np.ptp(grey, axis=1) < BAR_RANGE
     if plain.all():
         return 0.0
@@ -260,12 +263,18 @@ def _percentile(image: Image.Image, share: float) -> float:
 
 def sharpness(image: Image.Image) -> float:
     """Variance of the Laplacian of the grey image at the working side, in squared grey levels."""
-    return _once(image, "sharpness", lambda: _varying(np.pad(_grey(image).astype(np.int16), 1, mode="edge")))
+    return _once(image, "sharpness", lambda: _varying(_grey(image).astype(np.int16)))
 
 
 def _varying(grey: NDArray[np.int16]) -> float:
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float((around - 4 * grey[1:-1, 1:-1]).var())
+    """Beyond an edge lies what lies at it. From exact sums: `var` takes twice as long."""
+    apart = np.zeros_like(grey)
+    for across, along in ((grey, apart), (grey.T, apart.T)):
+        steps = across[1:] - across[:-1]
+        along[:-1] += steps
+        along[1:] -= steps
+    values = apart.ravel().astype(np.float64)
+    return float((values @ values - values.sum() ** 2 / values.size) / values.size)
 
 
 def _grey(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.uint8]:

@@ -119,7 +119,7 @@ def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
     """Perceptual hashes of the crops, and of the mirror image. uint64 [7]"""
     grey = np.asarray(_luma(image).resize((BEFORE, BEFORE), Image.Resampling.LANCZOS), np.float64)
     rows, columns = _waves_of_views()
-    return _hashes(rows @ grey @ columns)
+    return _hashes((rows.reshape(-1, BEFORE) @ grey).reshape(rows.shape) @ columns)  # one product of matrices, not seven
 
 
 @cache

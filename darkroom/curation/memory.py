@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from zipfile import BadZipFile
 
 import numpy as np
@@ -71,15 +71,22 @@ class Memory:
         self.database = folder / "looks.db"
         self.records = ARRAYS | {"cut": np.dtype((np.uint8, (size, size, 3)))}
         self._compared = folder / "compared.npz"
+        self._files: dict[str, BinaryIO] = {}
         self._rows = sqlite3.connect(self.database, isolation_level=None)
+        try:
+            self._begin(folder)
+        except BaseException:
+            self._close()
+            raise
+
+    def _begin(self, folder: Path) -> None:
         self._rows.execute("PRAGMA journal_mode = WAL")
         self._rows.execute("PRAGMA synchronous = NORMAL")
         self._rows.executescript(TABLES)
         self.count: int = self._rows.execute("SELECT coalesce(max(record), -1) + 1 FROM looks").fetchone()[0]
-        self._files = {name: (folder / name).open("a+b") for name in self.records}
+        self._files |= {name: (folder / name).open("a+b") for name in self.records}
         lengths = {name: self.count * record.itemsize for name, record in self.records.items()}
         if any(os.fstat(file.fileno()).st_size < lengths[name] for name, file in self._files.items()):
-            self._close()
             raise sqlite3.DatabaseError("records are missing")
         for name, file in self._files.items():
             file.truncate(lengths[name])  # what a killed run wrote and did not point to

@@ -1,6 +1,7 @@
 """A small folder of distinct pictures, and a way to curate it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,9 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers take half a second to start: where they are not the point, their work is done here."""
 
     def examined(errand: Errand, candidates: Any, chosen: Any, workers: int) -> Iterator[tuple[int, Answer]]:
-        known = Known(errand.known)
-        with Reader(errand.top) as reader:
+        with closing(Known(errand.known)) as known, Reader(errand.top) as reader:
             for index in chosen:
                 yield index, answered(errand, reader, candidates[index], False, known)
-        known.close()
 
     monkeypatch.setattr(gathering, "examined", examined)
 

@@ -112,10 +112,12 @@ def test_scores_are_of_images_drawn_by_captions_of_held_out_images(tmp_path: Pat
 def test_captions_are_taken_in_turn_from_images_of_the_label_that_is_told() -> None:
     images = painted(6, seed=1)
     images = replace(images, captions=("a night", None, "a dusk", "noon", None, None))
-    assert captions_for([images], ["light", "dark", "dark", "dark", "light"]) == ["noon", "a night", "a dusk", "a night", "noon"]
+    reads, names = card(network=CAPTIONED), ["light", "dark", "dark", "dark", "light"]
+    assert captions_for(reads, [images], names) == ["noon", "a night", "a dusk", "a night", "noon"]
     only_dark = replace(images, captions=("a night", *[None] * 5))
-    assert captions_for([only_dark], ["light", "dark"]) == ["light", "a night"]
-    assert captions_for([painted(6, seed=1)], ["light", "dark"]) is None
+    assert captions_for(reads, [only_dark], ["light", "dark"]) == ["light", "a night"]
+    assert captions_for(reads, [painted(6, seed=1)], ["light", "dark"]) is None
+    assert captions_for(card(), [images], names) is None
 
 
 def test_the_held_out_loss_is_that_of_what_is_said() -> None:
