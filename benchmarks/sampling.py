@@ -5,8 +5,10 @@ the kernel distance of its images from training images. The first is what a samp
 ancestral ones, which walk elsewhere on purpose.
 """
 
+import copy
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,20 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from darkroom.evaluation.comparing import kernel_contest
+from darkroom.evaluation.comparing import Contest, kernel_contest
+from darkroom.evaluation.figures import Estimate
 from darkroom.evaluation.metrics import KernelDistance
 from darkroom.evaluation.neighbourhoods import Described
 from darkroom.features.features import EfficientNetLite0
 from darkroom.images import Pixels, read_split, to_pixels
-from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.denoiser import Denoiser, DenoiserContract
+from darkroom.networks.profiles import WIDTHS, snapshots_of
 from darkroom.networks.saved import Drawing, ModelCard, load_model
 from darkroom.networks.sizes import SIZES, cost_of
+from darkroom.networks.weights import Average
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.samplers import Sampler
-from darkroom.sampling import draw, evaluations, labels_for, noise_for, preset, told_of
+from darkroom.sampling import Autoguided, draw, evaluations, labels_for, noise_for, preset, told_of
 from darkroom.sections import Section
 
 MODEL, DATA = Path("models/base"), Path("data/curated")
@@ -48,6 +53,7 @@ def run() -> None:
     if MODEL.is_dir():
         walks(MODEL, DATA)
         against_ddim(MODEL, DATA)
+        guidance(MODEL, DATA)
     else:
         print(f"samplers: no {MODEL} here; `darkroom run` makes one")
 
@@ -63,22 +69,52 @@ def sizes() -> None:
             )
 
 
+@dataclass(frozen=True)
+class Ground:
+    """A model, what is asked of it, and real images to hold the answers against."""
+
+    model: Denoiser
+    card: ModelCard
+    labels: Tensor
+    noise: Tensor
+    features: EfficientNetLite0
+    real: Described
+
+    @classmethod
+    def of(cls, model_folder: Path, data: Path) -> "Ground":
+        """`SCORED` images are asked for, and held against as many of training."""
+        model, card = load_model(model_folder, torch.device("cpu"))
+        labels, noise = torch.tensor(labels_for(card, SEED, SCORED)), noise_for(SEED, range(SCORED), card.image_size)
+        training = read_split(data, "train").pixels
+        features = EfficientNetLite0(kind="efficientnet_lite0", side=64)
+        real = features.describe(training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]], 64)
+        return cls(model, card, labels, noise, features, real)
+
+    def drawn(self, drawing: Drawing, asked: DenoiserContract | None = None) -> Pixels:
+        """Images in batches of 32, of the model or of what is asked in its place."""
+        rows = [slice(start, start + 32) for start in range(0, SCORED, 32)]
+        return np.concatenate([draw(asked or self.model, self.card, self.labels[row], self.noise[row], drawing) for row in rows])
+
+    def distance(self, made: Described) -> float:
+        """Kernel distance x 1000 from the real images."""
+        return KernelDistance(kind="kernel_distance").score(self.real, made)
+
+    def against(self, made: Described, other: Described) -> Contest:
+        """The difference of two kernel distances, with its interval over resampled pairs: both began with the same noise."""
+        return kernel_contest(self.real, made, other, ROUNDS, SEED)
+
+
 def walks(model_folder: Path, data: Path) -> None:
     """A line for each sampler, twice."""
-    model, card = load_model(model_folder, torch.device("cpu"))
-    labels = torch.tensor(labels_for(card, SEED, SCORED))
-    noise = noise_for(SEED, range(SCORED), card.image_size)
-    training = read_split(data, "train").pixels
-    features = EfficientNetLite0(kind="efficientnet_lite0", side=64)
-    real = features.describe(training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]], 64)
-    exact = drawn(model, card, labels[:PAIRED], noise[:PAIRED], drawing_with(card, {"kind": "heun"}, 100))
-    print(f"error of {PAIRED} images, kernel distance of {SCORED} against {SCORED} real ones, seed {SEED}, {card.drawing}")
+    ground = Ground.of(model_folder, data)
+    exact = ground.drawn(drawing_with(ground.card, {"kind": "heun"}, 100))[:PAIRED]
+    print(f"error of {PAIRED} images, kernel distance of {SCORED} against {SCORED} real ones, seed {SEED}, {ground.card.drawing}")
     for steps in (8, 16):
         for sampler, each in SAMPLERS:
-            chosen = drawing_with(card, sampler, steps // each)
-            made = drawn(model, card, labels, noise, chosen)
+            chosen = drawing_with(ground.card, sampler, steps // each)
+            made = ground.drawn(chosen)
             error = np.sqrt(np.square(made[:PAIRED].astype(float) - exact).mean())
-            distance = KernelDistance(kind="kernel_distance").score(real, features.describe(made, 64))
+            distance = ground.distance(ground.features.describe(made, 64))
             name = " ".join(str(value) for value in sampler.values())
             print(f"{name}: {evaluations(chosen)} evaluations, error {error:.1f}, kernel distance {distance:.0f}", flush=True)
 
@@ -87,49 +123,81 @@ def against_ddim(model_folder: Path, data: Path) -> None:
     """Images a second and kernel distance of our default sampler, by steps, beside diffusers' DDIM in 50 steps.
 
     One model, the same noise, no guidance, batches of the same size; diffusers walks its linear chain of 1,000 steps. The
-    difference of the distances has its 95 % interval, over resampled images: pairs, as both begin with the same noise.
+    difference of the distances has its 95 % interval.
     """
-    model, card = load_model(model_folder, torch.device("cpu"))
-    labels, noise = torch.tensor(labels_for(card, SEED, SCORED)), noise_for(SEED, range(SCORED), card.image_size)
-    training = read_split(data, "train").pixels
-    features = EfficientNetLite0(kind="efficientnet_lite0", side=64)
-    real = features.describe(training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]], 64)
+    ground = Ground.of(model_folder, data)
 
     def measured(draw_all: Callable[[], Pixels]) -> tuple[float, Described]:
         started = time.perf_counter()
         made = draw_all()
-        return SCORED / (time.perf_counter() - started), features.describe(made, 64)
+        return SCORED / (time.perf_counter() - started), ground.features.describe(made, 64)
 
-    speed, theirs = measured(lambda: drawn_by_diffusers(model, card, labels, noise))
-    distance = KernelDistance(kind="kernel_distance").score(real, theirs)
+    speed, theirs = measured(lambda: drawn_by_diffusers(ground))
+    distance = ground.distance(theirs)
     print(
         f"diffusers' DDIM, 50 steps: {speed:.1f} images/s, kernel distance {distance:.0f} (n = {SCORED}, no guidance)", flush=True
     )
     for steps in (4, 6, 8, 10, 12, 16, 20):
-        chosen = preset("default", card.drawing).model_copy(update={"steps": steps, "guidance": 1.0})
-        rate, ours = measured(lambda chosen=chosen: drawn(model, card, labels, noise, chosen))
-        contest = kernel_contest(real, ours, theirs, ROUNDS, SEED)
+        chosen = preset("default", ground.card.drawing).model_copy(update={"steps": steps, "guidance": 1.0})
+        rate, ours = measured(lambda chosen=chosen: ground.drawn(chosen))
+        contest = ground.against(ours, theirs)
         print(
             f"ours, {steps} steps: {rate:.1f} images/s, {rate / speed:.1f} times as many, kernel distance {contest.first:.0f}, "
-            f"{contest.difference.value:+.0f} ({contest.difference.low:+.0f} to {contest.difference.high:+.0f})",
+            f"{_signed(contest.difference)}",
             flush=True,
         )
 
 
+def guidance(model_folder: Path, data: Path) -> None:
+    """What guidance towards the class, and away from the model's own earlier weights, make of the kernel distance.
+
+    Each with its difference from no guidance and the 95 % interval of that. Needs `averaging.snapshots` in the training.
+    """
+    times = snapshots_of(model_folder)
+    if not times:
+        print(f"guidance: {model_folder} keeps no earlier averages; train it with `averaging.snapshots: 4`")
+        return
+    ground = Ground.of(model_folder, data)
+
+    def described(scale: float, asked: DenoiserContract | None = None) -> Described:
+        drawing = ground.card.drawing.model_copy(update={"guidance": scale})
+        return ground.features.describe(ground.drawn(drawing, asked), 64)
+
+    plain = described(1.0)
+    print(f"no guidance: kernel distance {ground.distance(plain):.0f} (n = {SCORED}, {ground.card.drawing.steps} steps)")
+    for scale in (1.5, 2.0, 3.0):
+        contest = ground.against(described(scale), plain)
+        print(f"guidance {scale:g}: {contest.first:.0f}, {_signed(contest.difference)}", flush=True)
+    weak = copy.deepcopy(ground.model)
+    for time_of in times[:-1]:
+        weak.load_state_dict(Average(kind="average", width=WIDTHS[0], images_seen=time_of).of(model_folder))
+        for scale in (1.5, 2.0):
+            contest = ground.against(described(1.0, Autoguided(ground.model, weak, scale)), plain)
+            name = f"{scale:g} times away from the average at {time_of:,} images"
+            print(f"{name}: {contest.first:.0f}, {_signed(contest.difference)}", flush=True)
+
+
+def _signed(one: Estimate) -> str:
+    return f"{one.value:+.0f} ({one.low:+.0f} to {one.high:+.0f})"
+
+
 @torch.inference_mode()
-def drawn_by_diffusers(model: Denoiser, card: ModelCard, labels: Tensor, noise: Tensor) -> Pixels:
+def drawn_by_diffusers(ground: Ground) -> Pixels:
     """The same model as a network that answers the noise in a chain, walked by diffusers."""
     from diffusers import DDIMScheduler
 
     walk = DDIMScheduler(num_train_timesteps=1000, beta_schedule="linear", clip_sample=True)
     walk.set_timesteps(50)
     parts = []
-    for start in range(0, len(labels), 32):
-        images, told = noise[start : start + 32], told_of(card, labels[start : start + 32], noise[:32])
+    for start in range(0, SCORED, 32):
+        images, told = (
+            ground.noise[start : start + 32],
+            told_of(ground.card, ground.labels[start : start + 32], ground.noise[:32]),
+        )
         for moment in walk.timesteps:
             kept = walk.alphas_cumprod[moment]
             sigma = ((1 - kept) / kept).sqrt().expand(len(images))
-            clean = model(images / kept.sqrt(), sigma, told)
+            clean = ground.model(images / kept.sqrt(), sigma, told)
             images = walk.step((images - kept.sqrt() * clean) / (1 - kept).sqrt(), moment, images).prev_sample
         parts.append(to_pixels(images.permute(0, 2, 3, 1).numpy()))
     return np.concatenate(parts)
@@ -138,9 +206,3 @@ def drawn_by_diffusers(model: Denoiser, card: ModelCard, labels: Tensor, noise: 
 def drawing_with(card: ModelCard, sampler: dict[str, Any], steps: int) -> Drawing:
     """The model's own drawing with another sampler."""
     return card.drawing.model_copy(update={"sampler": TypeAdapter[Section](Sampler).validate_python(sampler), "steps": steps})
-
-
-def drawn(model: Denoiser, card: ModelCard, labels: Tensor, noise: Tensor, drawing: Drawing) -> Pixels:
-    """Images in batches of 32."""
-    rows = [slice(start, start + 32) for start in range(0, len(labels), 32)]
-    return np.concatenate([draw(model, card, labels[row], noise[row], drawing) for row in rows])
