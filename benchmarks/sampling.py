@@ -90,9 +90,9 @@ class Ground:
         real = features.describe(training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]], 64)
         return cls(model, card, labels, noise, features, real)
 
-    def drawn(self, drawing: Drawing, asked: DenoiserContract | None = None) -> Pixels:
-        """Images in batches of 32, of the model or of what is asked in its place."""
-        rows = [slice(start, start + 32) for start in range(0, SCORED, 32)]
+    def drawn(self, drawing: Drawing, asked: DenoiserContract | None = None, count: int = SCORED) -> Pixels:
+        """The first images in batches of 32, of the model or of what is asked in its place."""
+        rows = [slice(start, min(start + 32, count)) for start in range(0, count, 32)]
         return np.concatenate([draw(asked or self.model, self.card, self.labels[row], self.noise[row], drawing) for row in rows])
 
     def distance(self, made: Described) -> float:
@@ -107,7 +107,7 @@ class Ground:
 def walks(model_folder: Path, data: Path) -> None:
     """A line for each sampler, twice."""
     ground = Ground.of(model_folder, data)
-    exact = ground.drawn(drawing_with(ground.card, {"kind": "heun"}, 100))[:PAIRED]
+    exact = ground.drawn(drawing_with(ground.card, {"kind": "heun"}, 100), count=PAIRED)
     print(f"error of {PAIRED} images, kernel distance of {SCORED} against {SCORED} real ones, seed {SEED}, {ground.card.drawing}")
     for steps in (8, 16):
         for sampler, each in SAMPLERS:
