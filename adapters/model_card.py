@@ -19,8 +19,8 @@ def model_card(workspace: Path, settings: Mapping[str, Any], scores: Scores, ide
         _data(counts, settings, identities),
         _scores(scores),
         *_diagnosis(workspace / "reports/evaluate/diagnosis.json"),
-        _making(model, settings, identities),
         _use(name, model),
+        _making(model, settings, identities),  # last: where a card is cut short, settings go first
     ]
     return "\n\n".join(parts) + "\n"
 

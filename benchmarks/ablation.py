@@ -125,7 +125,7 @@ def held_out(model: Denoiser, images: ImageSet, card: ModelCard) -> float:
 
 def distance(model: Denoiser, card: ModelCard, splits: Splits) -> float:
     """Kernel distance of drawn images from as many training images, less that of training images from others of them."""
-    drawing: Drawing = preset("draft", card.drawing).model_copy(update={"guidance": 1.0})
+    drawing: Drawing = preset("draft", card.drawing.alone).model_copy(update={"guidance": 1.0})
     labels, noise = torch.tensor(labels_for(card, 0, DRAWN)), noise_for(0, range(DRAWN), card.image_size)
     made = [draw(model, card, labels[at : at + 64], noise[at : at + 64], drawing) for at in range(0, DRAWN, 64)]
     order = generator_for(0, HELD_OUT).permutation(len(splits.train))

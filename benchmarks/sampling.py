@@ -5,7 +5,6 @@ the kernel distance of its images from training images. The first is what a samp
 ancestral ones, which walk elsewhere on purpose.
 """
 
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,13 +23,11 @@ from darkroom.evaluation.neighbourhoods import Described
 from darkroom.features.features import EfficientNetLite0
 from darkroom.images import Pixels, read_split, to_pixels
 from darkroom.networks.denoiser import Denoiser, DenoiserContract
-from darkroom.networks.profiles import WIDTHS, snapshots_of
 from darkroom.networks.saved import Drawing, ModelCard, load_model
 from darkroom.networks.sizes import SIZES, cost_of
-from darkroom.networks.weights import Average
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.samplers import Sampler
-from darkroom.sampling import Autoguided, draw, evaluations, labels_for, noise_for, preset, told_of
+from darkroom.sampling import draw, evaluations, labels_for, noise_for, preset, told_of
 from darkroom.sections import Section
 
 MODEL, DATA = Path("models/base"), Path("data/curated")
@@ -138,7 +135,7 @@ def against_ddim(model_folder: Path, data: Path) -> None:
         f"diffusers' DDIM, 50 steps: {speed:.1f} images/s, kernel distance {distance:.0f} (n = {SCORED}, no guidance)", flush=True
     )
     for steps in (4, 6, 8, 10, 12, 16, 20):
-        chosen = preset("default", ground.card.drawing).model_copy(update={"steps": steps, "guidance": 1.0})
+        chosen = preset("default", ground.card.drawing.alone).model_copy(update={"steps": steps, "guidance": 1.0})
         rate, ours = measured(lambda chosen=chosen: ground.drawn(chosen))
         contest = ground.against(ours, theirs)
         print(
@@ -151,30 +148,20 @@ def against_ddim(model_folder: Path, data: Path) -> None:
 def guidance(model_folder: Path, data: Path) -> None:
     """What guidance towards the class, and away from the model's own earlier weights, make of the kernel distance.
 
-    Each with its difference from no guidance and the 95 % interval of that. Needs `averaging.snapshots` in the training.
+    Each with its difference from neither and the 95 % interval of that.
     """
-    times = snapshots_of(model_folder)
-    if not times:
-        print(f"guidance: {model_folder} keeps no earlier averages; train it with `averaging.snapshots: 4`")
-        return
     ground = Ground.of(model_folder, data)
 
-    def described(scale: float, asked: DenoiserContract | None = None) -> Described:
-        drawing = ground.card.drawing.model_copy(update={"guidance": scale})
-        return ground.features.describe(ground.drawn(drawing, asked), 64)
+    def described(towards: float, away: float) -> Described:
+        drawing = ground.card.drawing.model_copy(update={"guidance": towards, "away": away})
+        return ground.features.describe(ground.drawn(drawing), 64)
 
-    plain = described(1.0)
+    plain = described(1.0, 1.0)
     print(f"no guidance: kernel distance {ground.distance(plain):.0f} (n = {SCORED}, {ground.card.drawing.steps} steps)")
-    for scale in (1.5, 2.0, 3.0):
-        contest = ground.against(described(scale), plain)
-        print(f"guidance {scale:g}: {contest.first:.0f}, {_signed(contest.difference)}", flush=True)
-    weak = copy.deepcopy(ground.model)
-    for time_of in times[:-1]:
-        weak.load_state_dict(Average(kind="average", width=WIDTHS[0], images_seen=time_of).of(model_folder))
-        for scale in (1.5, 2.0):
-            contest = ground.against(described(1.0, Autoguided(ground.model, weak, scale)), plain)
-            name = f"{scale:g} times away from the average at {time_of:,} images"
-            print(f"{name}: {contest.first:.0f}, {_signed(contest.difference)}", flush=True)
+    aways = (1.5, 2.0, 2.5, 3.0, 4.0) if ground.card.keeps_weaker else ()
+    for towards, away in [*((scale, 1.0) for scale in (1.5, 2.0, 3.0)), *((1.0, scale) for scale in aways)]:
+        contest = ground.against(described(towards, away), plain)
+        print(f"guidance {towards:g}, away {away:g}: {contest.first:.0f}, {_signed(contest.difference)}", flush=True)
 
 
 def _signed(one: Estimate) -> str:

@@ -13,7 +13,7 @@ from cli.train import shown
 
 if TYPE_CHECKING:
     from darkroom.evaluation.choosing import Choice, Measured
-    from darkroom.networks.saved import Drawing
+    from darkroom.networks.saved import ModelCard
     from darkroom.networks.weights import AsTrained, Average
 
 CHOICES = Path(".darkroom/choices")
@@ -46,7 +46,7 @@ def choose(given: argparse.Namespace) -> int:
         say(f"{folder} keeps no averages to choose among: set averaging.snapshots above 0, and train")
     real, *held_out = (read_split(found / CURATED, split).only(card.focus) for split in SPLITS)
     search = choosing.Search(
-        candidates=tuple(_candidates(card.drawing, weights, given)),
+        candidates=tuple(_candidates(card, weights, given)),
         real=real,
         held_out=tuple(held_out),
         features=settings.evaluate.features,
@@ -72,15 +72,17 @@ def choose(given: argparse.Namespace) -> int:
     return 0
 
 
-def _candidates(drawing: "Drawing", weights: "list[AsTrained | Average]", given: argparse.Namespace) -> "list[Any]":
+def _candidates(card: "ModelCard", weights: "list[AsTrained | Average]", given: argparse.Namespace) -> "list[Any]":
     from pydantic import TypeAdapter
 
     from darkroom.evaluation.choosing import grid
     from darkroom.samplers import Sampler
 
     adapter: TypeAdapter[Any] = TypeAdapter(Sampler)
+    drawing = card.drawing
     scales = given.guidance if given.guidance else sorted({1.0, 1.5, drawing.guidance})
-    return list(grid(drawing, weights, [adapter.validate_python(one) for one in SAMPLERS], given.steps, scales))
+    aways = (given.away if given.away else sorted({1.0, 2.0, drawing.away})) if card.keeps_weaker else [1.0]
+    return list(grid(drawing, weights, [adapter.validate_python(one) for one in SAMPLERS], given.steps, scales, aways))
 
 
 def _weights(folder: Path, widths: list[float]) -> "list[AsTrained | Average]":
@@ -125,14 +127,14 @@ def _say(choice: "Choice", at: Path) -> None:
 
 def _keep(given: argparse.Namespace, places: tuple[Path, Path, Path], taken: "Measured") -> None:
     """Where asked. `places`: the workspace, the model, what was measured."""
-    from darkroom.networks.saved import encoder_in, read_card, save_model
+    from darkroom.networks.saved import encoder_in, read_card, save_model, weaker_in
     from darkroom.refs import replaced
 
     found, folder, at = places
     card = read_card(folder).model_copy(update={"drawing": taken.candidate.drawing})
     if given.out is not None:
         with replaced(given.out) as fresh:
-            save_model(fresh, taken.candidate.weights.of(folder), card, encoder_in(folder, card))
+            save_model(fresh, taken.candidate.weights.of(folder), card, encoder_in(folder, card), weaker_in(folder, card))
         say(f"model       {given.out}")
     if given.apply:
         _apply(found, at, taken)

@@ -71,6 +71,9 @@ def _choose(words: Words) -> None:
     made.add_argument("--images", type=above(8), default=1024, metavar="N", help="most images of a candidate (default 1024)")
     made.add_argument("--steps", type=above(1), nargs="+", default=[6, 10, 16, 25, 40], metavar="N", help="step counts to try")
     made.add_argument("--guidance", type=float, nargs="+", metavar="S", help="strengths to try (default: 1, 1.5, the present)")
+    made.add_argument(
+        "--away", type=float, nargs="+", metavar="S", help="times away from its earlier weights (default: 1, 2, the present)"
+    )
     made.add_argument("--widths", type=float, nargs="*", default=[0.05, 0.1, 0.15], metavar="W", help="of rebuilt averages")
     made.add_argument("--seed", type=above(0), default=0, help="of the noise (default 0)")
     made.add_argument("--quickest", action="store_true", help="take the quickest that cannot be told from the best")

@@ -15,6 +15,7 @@ from darkroom.shapes import shape_named
 from darkroom.stage import Throttle, sentence
 
 # What a sampler is when a person gives its kind alone; in params.yaml each part can be set.
+AWAY = 1.5  # times away from another model, where nobody says
 SAMPLERS: dict[str, dict[str, Any]] = {
     "euler": {},
     "heun": {},
@@ -35,7 +36,11 @@ def generate(given: argparse.Namespace) -> int:
     from darkroom.networks.saved import read_card
 
     drawing = _drawing(given, read_card(source.folder).drawing)
-    weaker = None if given.away_from is None else Weaker(_source(given.away_from, given.workspace), given.away)
+    weaker = (
+        None
+        if given.away_from is None
+        else Weaker(_source(given.away_from, given.workspace), AWAY if given.away is None else given.away)
+    )
     shape = None if given.shape is None else shape_named(given.shape)
     wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, weaker, shape)
     drawn = followed(generate_folder(source, wish, given.out, given.batch, signer), _paced())
@@ -73,7 +78,8 @@ def _tell(image: Path, found: Found) -> None:
         "seed": f"{made.seed}, image {made.index}",
         "class": made.label or "not told",
         "prompt": made.caption,
-        "sampler": f"{kind}{details}, {made.drawing.get('steps')} steps, guidance {made.drawing.get('guidance')}",
+        "sampler": f"{kind}{details}, {made.drawing.get('steps')} steps, guidance {made.drawing.get('guidance')}"
+        + (f", {away:g} times away from its earlier weights" if (away := made.drawing.get("away", 1.0)) != 1 else ""),
         "away from": _away(made.away_from),
         "schedule": ", ".join(str(value) for value in made.drawing.get("schedule", {}).values()),
         "darkroom": made.darkroom,
@@ -124,7 +130,7 @@ def _drawing(given: argparse.Namespace, own: Any) -> Any:
     from darkroom.sampling import preset
 
     chosen = preset(given.preset, own) if given.preset else own
-    changes = {name: getattr(given, name) for name in ("steps", "guidance") if getattr(given, name) is not None}
+    changes = {name: getattr(given, name) for name in ("steps", "guidance", "away") if getattr(given, name) is not None}
     if given.sampler is not None:
         if given.sampler not in SAMPLERS:
             raise SettingsError(f"--sampler {given.sampler}: there is no such sampler; there are: {', '.join(SAMPLERS)}")

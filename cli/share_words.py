@@ -38,9 +38,9 @@ def _generate(words: Words) -> None:
     word.add_argument(
         "--away-from",
         metavar="MODEL",
-        help="a weaker model, whose faults are left behind: an earlier or smaller one (autoguidance)",
+        help="a weaker model, whose faults are left behind: an earlier or smaller one; else the model's own earlier weights",
     )
-    word.add_argument("--away", type=float, default=1.5, metavar="SCALE", help="how far from it, 1 is not at all (default 1.5)")
+    word.add_argument("--away", type=float, metavar="SCALE", help="how far from it, 1 is not at all; else the model's own")
     word.add_argument(
         "--batch",
         type=above(1),

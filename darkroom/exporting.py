@@ -17,12 +17,12 @@ from darkroom.events import Event, Noted
 from darkroom.generating import ORIGIN, SHEET, Source, Wish, generate_folder, write_whole
 from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.pretrained_text import copy_encoder
-from darkroom.networks.saved import ModelCard, encoder_in, read_card
+from darkroom.networks.saved import WEAKER, WEIGHTS, ModelCard, encoder_in, read_card
 from darkroom.refs import digest_of, replaced
 from darkroom.shapes import in_words
 
 LIBRARY, CARRIED = "darkroom", "darkroom_model"
-LOADER, WEIGHTS, ONNX = "darkroom.loader", "weights.safetensors", "denoiser.onnx"
+LOADER, ONNX = "darkroom.loader", "denoiser.onnx"
 REQUIREMENTS = ("torch>=2.10,<2.14", "numpy>=2.0", "pillow>=11.3", "pydantic>=2.11", "pyyaml>=6", "safetensors>=0.5")
 TEXT = "transformers>=5,<6"
 SAMPLES = 16
@@ -52,7 +52,7 @@ def export_folder(source: Source, out: Path, known: Known, onnx: bool) -> Genera
         raise ExportError(f"{out} is the model itself; choose another folder")
     card = read_card(source.folder)
     with replaced(out) as fresh:
-        for name in ("model.json", WEIGHTS):
+        for name in ("model.json", WEIGHTS, *([WEAKER] if card.keeps_weaker else [])):
             (fresh / name).write_bytes((source.folder / name).read_bytes())
         encoder = encoder_in(source.folder, card)
         if encoder:

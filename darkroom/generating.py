@@ -58,8 +58,13 @@ class Wish:
     label: str | None
     prompt: str | None
     drawing: Drawing
-    weaker: Weaker | None = None
+    weaker: Weaker | None = None  # in place of the model's own earlier weights
     shape: Shape | None = None  # of all images; None for shapes as common as in training
+
+    @property
+    def way(self) -> Drawing:
+        """How: what is led away from another model is not led away from the model's own earlier weights too."""
+        return self.drawing if self.weaker is None else self.drawing.alone
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: S
         labels = torch.tensor([job.label(row) for row in rows], device=device)
         captions = None if job.wish.prompt is None else [job.wish.prompt] * len(rows)
         noise = noise_for(job.wish.seed, rows, job.shape(rows[0])).to(device)
-        for row, pixels in zip(rows, draw(tiled, card, labels, noise, job.wish.drawing, captions), strict=True):
+        for row, pixels in zip(rows, draw(tiled, card, labels, noise, job.wish.way, captions), strict=True):
             write_whole(job.file(row), encoded(pixels, job.made(row), "png", signer))
         done += len(rows)
         yield Progressed("drawing", done, len(missing))
@@ -169,6 +174,10 @@ def _check(card: ModelCard, wish: Wish) -> None:
     if wish.shape is not None and wish.shape not in card.shapes:
         there = ", ".join(map(in_words, card.shapes))
         raise GeneratingError(f"the model draws no images of {in_words(wish.shape)} pixels; it draws: {there}")
+    if wish.way.away != 1 and not card.keeps_weaker:
+        raise GeneratingError(
+            f"{wish.way.away:g} times away from the model's own earlier weights: it keeps none; name a weaker model, or give 1"
+        )
     if wish.weaker is not None:
         if not 0 <= wish.weaker.scale <= 20:  # as for guidance; not-a-number is in no range
             raise GeneratingError(
@@ -195,7 +204,7 @@ def _shared(source: Source, card: ModelCard, wish: Wish) -> dict[str, Any]:
         "seed": wish.seed,
         "class": wish.label,
         "prompt": wish.prompt,
-        "drawing": wish.drawing.model_dump(mode="json"),
+        "drawing": wish.way.model_dump(mode="json"),
         "away_from": wish.weaker and _named(wish.weaker),
         "shape": wish.shape and list(wish.shape),
     }

@@ -27,13 +27,20 @@ class _Asked(nn.Module):
     def __init__(self, denoiser: Denoiser, card: ModelCard) -> None:
         super().__init__()
         self.denoiser, self.augmentations = denoiser, card.augmentations
+        self.weaker, self.away, self.levels = denoiser.weaker, card.drawing.away, card.drawing.guided_levels
         self.reads = isinstance(card.network, ReadsCaptions)
 
     def forward(self, noisy: Tensor, sigma: Tensor, told: Tensor) -> Tensor:
         untouched = noisy.new_zeros(noisy.shape[0], self.augmentations)
+        condition = Condition(told, untouched)
         if self.reads:
-            return self.denoiser(noisy, sigma, Condition(told.new_full((told.shape[0],), -1), untouched, told))
-        return self.denoiser(noisy, sigma, Condition(told, untouched))
+            condition = Condition(told.new_full((told.shape[0],), -1), untouched, told)
+        answer: Tensor = self.denoiser(noisy, sigma, condition)
+        if self.weaker is None or self.away == 1:
+            return answer
+        guided = torch.lerp(self.weaker(noisy, sigma, condition), answer, self.away)
+        inside = (sigma >= self.levels.least) & (sigma <= self.levels.most)  # as `sampling.Autoguided`, without a branch
+        return torch.where(inside[:, None, None, None], guided, answer)
 
 
 def write_onnx(model: Path, file: Path) -> None:

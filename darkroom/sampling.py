@@ -51,18 +51,25 @@ class Guided:
 @dataclass(frozen=True)
 class Autoguided:
     """Away from what a weaker model answers to the same question, such as a smaller or less trained one (Karras et al. 2024,
-    2406.02507): towards better images of the same kind, with no loss of variety and without labels."""
+    2406.02507): towards better images of the same kind, with no loss of variety and without labels.
+
+    Only at noise levels from `least` to `most`: at much noise, where colours are decided, they would drift (docs/samplers.md).
+    """
 
     strong: DenoiserContract
     weak: DenoiserContract
     scale: float
+    least: float = 0.0
+    most: float = inf
 
     def __call__(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Expected clean images, guided."""
         answer = self.strong(noisy, sigma, condition)
-        if self.scale == 1:
+        inside = (sigma >= self.least) & (sigma <= self.most)
+        if self.scale == 1 or not inside.any():
             return answer
-        return torch.lerp(self.weak(noisy, sigma, condition), answer, self.scale)
+        guided = torch.lerp(self.weak(noisy, sigma, condition), answer, self.scale)
+        return torch.where(inside[:, None, None, None], guided, answer)
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,12 @@ class Tiled:
 
     denoiser: DenoiserContract
     rows: int
+
+    @property
+    def weaker(self) -> "Tiled | None":
+        """What is kept beside the model of less training, tiled as well."""
+        weaker: DenoiserContract | None = getattr(self.denoiser, "weaker", None)
+        return None if weaker is None else Tiled(weaker, self.rows)
 
     def __call__(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Expected clean images."""
@@ -97,22 +110,32 @@ def in_words(drawing: Drawing) -> str:
     """In a few words."""
     settings = drawing.sampler.model_dump()
     details = " ".join(str(value) for value in settings.values())
-    return f"{details}, {drawing.steps} steps, guidance {drawing.guidance:g}"
+    away = "" if drawing.away == 1 else f", {drawing.away:g} times away from its earlier weights"
+    return f"{details}, {drawing.steps} steps, guidance {drawing.guidance:g}{away}"
+
+
+class _Counting:
+    """A model that only counts how often it, or the weaker one beside it, is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @property
+    def weaker(self) -> "_Counting":
+        return self
+
+    def __call__(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
+        self.asked += 1
+        return noisy
 
 
 def evaluations(drawing: Drawing) -> int:
-    """How often the network is asked for each image: found by walking, with the guidance's second question counted."""
-    asked = 0
-
-    def counting(noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        nonlocal asked
-        asked += 1
-        return noisy
-
+    """How often a network is asked for each image: found by walking, with the second questions of guidance counted."""
+    counting = _Counting()
     untold = Condition(torch.full((1,), -1), torch.zeros(1, 0))
     for _ in walk(_guided(counting, drawing), torch.zeros(1, 1, 1, 1), untold, drawing):
         pass
-    return asked
+    return counting.asked
 
 
 @torch.inference_mode()
@@ -179,7 +202,12 @@ def told_of(card: ModelCard, labels: Tensor, noise: Tensor, captions: Sequence[s
 
 
 def _guided(denoiser: DenoiserContract, drawing: Drawing) -> Guided:
-    return Guided(denoiser, drawing.guidance, drawing.guided_levels.least, drawing.guided_levels.most)
+    weaker: DenoiserContract | None = getattr(denoiser, "weaker", None)
+    if drawing.away != 1 and weaker is None:
+        raise ModelError("the model keeps no earlier weights of its own to be led away from: draw with `away: 1`")
+    levels = drawing.guided_levels.least, drawing.guided_levels.most
+    asked = denoiser if drawing.away == 1 or weaker is None else Autoguided(denoiser, weaker, drawing.away, *levels)
+    return Guided(asked, drawing.guidance, *levels)
 
 
 def _pixels(images: Tensor) -> Pixels:

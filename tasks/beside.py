@@ -45,7 +45,7 @@ def evaluated_beside(job: Job) -> Generator[Event, None, None]:
     if champion is None:
         return
     with with_weights(at / "models/tuned", section.weights, at / ".darkroom") as folder:
-        rival = Rival("tuned", folder, section.drawing.of(read_card(folder).drawing))
+        rival = Rival("tuned", folder, section.drawing.of(read_card(folder)))
         found = yield from with_champion(job, champion, rival)
     if found is None:
         return

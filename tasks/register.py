@@ -43,7 +43,7 @@ def _model(job: Job, scratch: Path) -> Path:
     serves."""
     section, made = job.settings.evaluate, scratch / "model"
     with with_weights(job.workspace / "models/tuned", section.weights, scratch) as tuned:
-        copy_drawn(tuned, section.drawing.of(read_card(tuned).drawing), made)
+        copy_drawn(tuned, section.drawing.of(read_card(tuned)), made)
     return made
 
 

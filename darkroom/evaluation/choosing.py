@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import product
 from math import ceil, floor, log10
 from pathlib import Path
 from typing import Any
@@ -112,14 +113,15 @@ def grid(
     samplers: Sequence[Any],
     steps: Sequence[int],
     scales: Sequence[float],
+    aways: Sequence[float],
 ) -> Iterator[Candidate]:
     """Every combination, the present drawing first; the schedule of noise levels stays."""
     yield Candidate(weights[0], drawing)
     for name in weights:
         for sampler in samplers:
             for count in steps:
-                for scale in scales:
-                    made = drawing.model_copy(update={"sampler": sampler, "steps": count, "guidance": scale})
+                for scale, away in product(scales, aways):
+                    made = drawing.model_copy(update={"sampler": sampler, "steps": count, "guidance": scale, "away": away})
                     if (name, made) != (weights[0], drawing):
                         yield Candidate(name, made)
 

@@ -111,7 +111,7 @@ def _looking(job: Job) -> tuple[float, float]:
 def _tried(job: Job, subject: Subject) -> tuple[float, float]:
     """Seconds to load a model, and to ask its network for an image of a full batch: it is asked alike at each step."""
     ask, batch = job.ask, min(job.ask.batch, job.ask.count)
-    whole = ask.drawing.of(subject.card.drawing)
+    whole = ask.drawing.of(subject.card)
     once, few = (whole.model_copy(update={"steps": steps}) for steps in (1, min(TRIED_STEPS, whole.steps)))
 
     def act(count: int, drawing: Drawing) -> float:
@@ -167,7 +167,7 @@ def acts(job: Job, rates: Rates) -> list[Act]:
 
 def _drawing(job: Job, subject: Subject, rates: Rates) -> float:
     """Seconds to draw an image."""
-    return rates.asking[subject.name] * evaluations(job.ask.drawing.of(subject.card.drawing))
+    return rates.asking[subject.name] * evaluations(job.ask.drawing.of(subject.card))
 
 
 def _examining(job: Job, subject: Subject, rates: Rates) -> float:

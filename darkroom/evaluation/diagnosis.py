@@ -142,7 +142,8 @@ def _collapsed(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
     variety = evidence.variety
     if variety is None or variety.high >= LEAST_VARIETY:
         return
-    changes = known.changes(evaluate__drawing__guidance=1.0) if (known.at("evaluate.drawing.guidance") or 1) > 1 else ()
+    strong = [name for name in ("guidance", "away") if (known.at(f"evaluate.drawing.{name}") or 1) > 1]
+    changes = known.changes(**{f"evaluate__drawing__{name}": 1.0 for name in strong})
     yield Finding(
         "collapsed",
         f"the generated images are as varied as {_percent(variety.value)} ({_percent(variety.low)} to "

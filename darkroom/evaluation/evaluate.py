@@ -254,7 +254,7 @@ def _described(job: Job, subject: Subject, made: list[Pixels]) -> Generator[Even
 def _facts(section: EvaluateSection, job: Job, looked: Looked, reason: str) -> list[tuple[str, str]]:
     """How it was measured."""
     ask, card = job.ask, looked.subject.card
-    drawing = ask.drawing.of(card.drawing)
+    drawing = ask.drawing.of(card)
     seeds = f"{ask.seeds[0]}" if len(ask.seeds) == 1 else f"{ask.seeds[0]} to {ask.seeds[-1]}"
     reference = ", ".join(card.focus) or "all labels"
     facts = [

@@ -105,7 +105,7 @@ def drawn(subject: Subject, ask: Ask, kept: Kept, draw: Generate) -> Generator[E
 
         def make(seed: int = seed) -> Generator[Event, None, NDArray[Any]]:
             captions = captions_of(subject, seed, ask.count)
-            return draw(subject.folder, None, ask.count, seed, ask.drawing.of(subject.card.drawing), ask.batch, captions)
+            return draw(subject.folder, None, ask.count, seed, ask.drawing.of(subject.card), ask.batch, captions)
 
         made = yield from kept.got(key_for(subject, ask, seed), f"images of {subject.name}", make)
         side = canvas_of(subject.card.shapes)

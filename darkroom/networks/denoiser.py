@@ -123,6 +123,16 @@ class Denoiser(nn.Module):
     def __init__(self, network: nn.Module, preconditioning: Preconditioning) -> None:
         super().__init__()
         self.network, self.preconditioning = network, preconditioning
+        self._weaker: tuple[Denoiser, ...] = ()  # in a tuple: no part of this model's own weights
+
+    @property
+    def weaker(self) -> "Denoiser | None":
+        """The same model after less training, where that is kept: what drawing leads away from (see `sampling.Autoguided`)."""
+        return self._weaker[0] if self._weaker else None
+
+    def keep_weaker(self, weaker: "Denoiser | None") -> None:
+        """Keep such a model beside this one, or none."""
+        self._weaker = () if weaker is None else (weaker,)
 
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Expected clean images (EDM, equation 7)."""

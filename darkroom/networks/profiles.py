@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from darkroom.networks.saved import ModelError, build, encoder_in, read_card, save_model, write_tensors
+from darkroom.networks.saved import ModelError, build, encoder_in, read_card, save_model, weaker_in, write_tensors
 from darkroom.refs import replaced
 
 WIDTHS = (0.05, 0.10)  # the two that are tracked; what is rebuilt is best between and near them
@@ -83,7 +83,7 @@ def write_average(folder: Path, width: float, out: Path) -> None:
     except RuntimeError as error:
         raise ModelError(f"{folder / FOLDER}: not averages of this model: {' '.join(str(error).split())}") from None
     with replaced(out) as fresh:
-        save_model(fresh, weights, card, encoder_in(folder, card))
+        save_model(fresh, weights, card, encoder_in(folder, card), weaker_in(folder, card))
 
 
 def snapshots_of(folder: Path) -> list[int]:

@@ -1,5 +1,6 @@
 """A model on disk: a folder of `weights.safetensors` and `model.json`. Nothing in it is ever executed."""
 
+import copy
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,7 +34,7 @@ class ModelError(ValueError):
 
 
 class GuidedLevels(Section):
-    """The noise levels at which guidance is applied; outside them the model is asked once."""
+    """The noise levels at which guidance of either kind is applied; outside them the model is asked once."""
 
     least: Annotated[float, Field(ge=0)]
     most: PositiveFloat
@@ -47,6 +48,10 @@ class GuidedLevels(Section):
 
 Steps = Annotated[int, Field(ge=1, le=1000, description="steps of the sampler")]
 Guidance = Annotated[float, Field(ge=0, le=20, description="classifier-free guidance; 1 is none")]
+Away = Annotated[
+    float, Field(ge=0, le=20, description="away from the model's own earlier weights (autoguidance); 1 is not at all")
+]
+WEIGHTS, WEAKER = "weights.safetensors", "weaker.safetensors"
 
 
 class Drawing(Section):
@@ -56,7 +61,13 @@ class Drawing(Section):
     schedule: Annotated[Schedule, Field(description="the noise levels that sampling visits")]
     steps: Steps
     guidance: Guidance
+    away: Away
     guided_levels: GuidedLevels
+
+    @property
+    def alone(self) -> "Drawing":
+        """The same, the model being led away from nothing."""
+        return self.model_copy(update={"away": 1.0})
 
 
 class ChosenDrawing(Section):
@@ -65,15 +76,17 @@ class ChosenDrawing(Section):
     sampler: Sampler
     steps: Steps
     guidance: Guidance
+    away: Away
 
-    def of(self, own: Drawing) -> Drawing:
-        """A model's own drawing, changed to this choice."""
-        return own.model_copy(update={name: getattr(self, name) for name in ChosenDrawing.model_fields})
+    def of(self, card: "ModelCard") -> Drawing:
+        """A model's own drawing, changed to this choice; one that keeps no earlier weights is not led away from any."""
+        chosen = {name: getattr(self, name) for name in ChosenDrawing.model_fields}
+        return card.drawing.model_copy(update=chosen if card.keeps_weaker else {**chosen, "away": 1.0})
 
 
 def chosen_of(drawing: Drawing) -> ChosenDrawing:
     """The part of a drawing that can be chosen."""
-    return ChosenDrawing(sampler=drawing.sampler, steps=drawing.steps, guidance=drawing.guidance)
+    return ChosenDrawing(**{name: getattr(drawing, name) for name in ChosenDrawing.model_fields})
 
 
 class ModelCard(Section):
@@ -92,6 +105,15 @@ class ModelCard(Section):
     parent_digest: str  # of the weights it started from; empty for a model from scratch
     buckets: tuple[Shape, ...] = ()  # shapes it was trained on, the square first; none for squares only
     bucket_counts: tuple[tuple[int, ...], ...] = ()  # images of each label of each shape
+    keeps_weaker: bool = False  # whether weights of less training lie beside its own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, told: Any) -> Any:
+        """A model of before there was `away` is drawn as it was."""
+        if isinstance(told, dict) and isinstance(told.get("drawing"), dict):
+            return told | {"drawing": {"away": 1.0} | told["drawing"]}
+        return told
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -147,12 +169,31 @@ def encoder_in(folder: Path, card: ModelCard) -> Path | None:
     return folder / FOLDER
 
 
-def save_model(folder: Path, weights: Mapping[str, Tensor], card: ModelCard, encoder: Path | None = None) -> None:
-    """Write the two files of a model into an existing folder, and a copy of its text encoder's. Raises OSError."""
+def save_model(
+    folder: Path,
+    weights: Mapping[str, Tensor],
+    card: ModelCard,
+    encoder: Path | None = None,
+    weaker: Mapping[str, Tensor] | None = None,
+) -> None:
+    """Write a model into an existing folder: card, weights, those of less training if they are kept, a copy of its text encoder.
+
+    Raises OSError.
+    """
     if encoder:
         copy_encoder(encoder, folder / FOLDER)
-    write_tensors(folder / "weights.safetensors", weights)
+    write_tensors(folder / WEIGHTS, weights)
+    if weaker is None:
+        card = card.model_copy(update={"keeps_weaker": False, "drawing": card.drawing.alone})
+    else:
+        card = card.model_copy(update={"keeps_weaker": True})
+        write_tensors(folder / WEAKER, weaker)
     (folder / "model.json").write_text(card.model_dump_json(indent=1), encoding="utf-8")
+
+
+def weaker_in(folder: Path, card: ModelCard) -> dict[str, Tensor] | None:
+    """The weights of less training beside those of the model in `folder`, if they are kept. Raises OSError, SafetensorError."""
+    return load_file(folder / WEAKER) if card.keeps_weaker else None
 
 
 def copy_drawn(folder: Path, drawing: Drawing, out: Path) -> None:
@@ -188,13 +229,22 @@ def load_model(folder: Path, device: torch.device) -> tuple[Denoiser, ModelCard]
     card = read_card(folder)
     with torch.random.fork_rng(devices=[]):  # its first weights are random: whoever trains in this process must not notice
         model = _built(folder, card)
+    _load_weights(model, folder / WEIGHTS)
+    model = model.to(device).eval().requires_grad_(False)
+    if card.keeps_weaker:
+        weaker = copy.deepcopy(model)
+        _load_weights(weaker, folder / WEAKER)
+        model.keep_weaker(weaker)
+    return model, card
+
+
+def _load_weights(model: Denoiser, file: Path) -> None:
     try:
-        weights = load_file(folder / "weights.safetensors")
+        weights = load_file(file)
         _check_fit({name: value.shape for name, value in weights.items()}, model)
         model.load_state_dict(weights)
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise ModelError(f"{folder / 'weights.safetensors'}: weights cannot be used: {' '.join(str(error).split())}") from None
-    return model.to(device).eval().requires_grad_(False), card
+        raise ModelError(f"{file}: weights cannot be used: {' '.join(str(error).split())}") from None
 
 
 def _built(folder: Path, card: ModelCard) -> Denoiser:

@@ -19,6 +19,10 @@ class Averaging(Section):
         NonNegativeInt,
         Field(description="kept along the way of two power-function averages, to rebuild an average of any length; 0 for none"),
     ]
+    weaker: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of the course after which the average is kept besides, for `drawing.away`; 0: not"),
+    ]
 
     def share(self, images_seen: int, batch: int) -> float:
         """Share of the new weights in the average after a batch."""

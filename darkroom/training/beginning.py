@@ -1,6 +1,7 @@
 """The state a course begins with, and how its averages follow the weights."""
 
 import copy
+from typing import cast
 
 from torch import nn
 
@@ -16,12 +17,15 @@ from darkroom.training.sharding import share_out
 def begin(model: Denoiser, course: Course, sharded: bool = False) -> State:
     """The state before the first batch. `sharded`: where there are several processes, each keeps its share of the weights."""
     weighting = course.weighting.build(model.preconditioning).to(next(model.parameters()).device)
-    averages = [copy.deepcopy(model).requires_grad_(False) for _ in (None, *(WIDTHS if course.averaging.snapshots else ()))]
+    wanted = 1, len(WIDTHS) if course.averaging.snapshots else 0, 1 if course.averaging.weaker else 0
+    averaged, profiles, weaker = (
+        nn.ModuleList(copy.deepcopy(model).requires_grad_(False) for _ in range(count)) for count in wanted
+    )
     if sharded and place()[1] > 1:
-        for one in (*averages, model):
+        for one in (*averaged, *profiles, *weaker, model):
             share_out(one, trained=one is model)
-    averaged, profiles = averages[0], nn.ModuleList(averages[1:])
-    return State(model, averaged, weighting, course.optimiser.build(model, weighting.parameters()), profiles)
+    optimiser = course.optimiser.build(model, weighting.parameters())
+    return State(model, cast(Denoiser, averaged[0]), weighting, optimiser, profiles, weaker)
 
 
 def average(state: State, course: Course, images_seen: int, count: int) -> None:
@@ -29,3 +33,10 @@ def average(state: State, course: Course, images_seen: int, count: int) -> None:
     average_into(state.averaged, state.model, course.averaging.share(images_seen, count))
     for width, profile in zip(WIDTHS, state.profiles, strict=False):  # there are none, or one for each width
         average_into(profile, state.model, share(images_seen, count, width))
+
+
+def keep_weaker(state: State, course: Course, total: int) -> None:
+    """Once, when its share of the course is over: keep the average as it is, to be led away from in drawing."""
+    if course.averaging.weaker and not state.weaker_at and state.images_seen >= course.averaging.weaker * total:
+        average_into(state.weaker[0], state.averaged, 1.0)
+        state.weaker_at = state.images_seen

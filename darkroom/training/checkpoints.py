@@ -44,6 +44,8 @@ class State:
     weighting: nn.Module  # of the loss; it may be trained along
     optimiser: torch.optim.Optimizer
     profiles: nn.ModuleList = field(default_factory=nn.ModuleList)  # the power-function averages, where they are kept
+    weaker: nn.ModuleList = field(default_factory=nn.ModuleList)  # the average as it was early on, where that is kept
+    weaker_at: int = 0  # images seen then
     images_seen: int = 0
     history: list[Moment] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of the batches since the last point of the history
@@ -56,8 +58,8 @@ class State:
     scores: list[tuple[int, float, float]] = field(default_factory=list)  # images seen, quick score of the sheet, its floor
 
 
-MODULES = ("model", "averaged", "weighting", "profiles")
-PLAIN = ("images_seen", "losses", "recent", "skipped", "rate", "cut", "seconds")
+MODULES = ("model", "averaged", "weighting", "profiles", "weaker")
+PLAIN = ("images_seen", "weaker_at", "losses", "recent", "skipped", "rate", "cut", "seconds")
 OPTIMISER = "optimiser"
 
 

@@ -173,7 +173,7 @@ def _fitted(request: Request, places: Places, sharded: bool) -> Generator[Event,
     yield Noted(f"{speed:.0f} images/s: some {images:,} images in {request.minutes:g} minutes; the clock ends it")
     fitted = request.train.stretched(images)
     often = max(fitted.batch_size, min(fitted.checkpoint_every, round(speed * BETWEEN_SAVES)))
-    sheet = SHEET * evaluations(fitted.drawing) / TRAINING  # images that could be trained on while a sheet is drawn
+    sheet = SHEET * evaluations(fitted.drawing.alone) / TRAINING  # images that could be trained on while a sheet is drawn
     seldom = max(fitted.samples_every, round(sheet / DRAWING))
     return fitted.model_copy(update={"checkpoint_every": often, "samples_every": seldom})
 

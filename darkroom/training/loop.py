@@ -10,7 +10,7 @@ from darkroom.events import Event
 from darkroom.networks.denoiser import Denoiser
 from darkroom.stage import StoppedOnRequest
 from darkroom.training.batches import Batches
-from darkroom.training.beginning import average, begin
+from darkroom.training.beginning import average, begin, keep_weaker
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
 from darkroom.training.memory import gradient
@@ -63,6 +63,7 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
                 state.losses.append(loss.item())
                 state.recent = usual_of([*state.recent, loss.item()])
             state.images_seen = seen + count
+            keep_weaker(state, course, total)
             pace.tick()
 
             # Tell.

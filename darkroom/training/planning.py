@@ -53,15 +53,16 @@ def plan(model: Denoiser, course: Course, materials: Materials, seconds: float, 
     speed = images_per_second(state, course, materials, seconds, clock)
     weights = _bytes(state.model.parameters())
     moments = _bytes(value for values in state.optimiser.state.values() for value in values.values())
-    standing = 3 * weights + moments + _bytes([batch.images, batch.noise])  # weights, their average, their gradient
+    besides = _bytes(state.profiles.parameters()) + _bytes(state.weaker.parameters())
+    standing = 3 * weights + besides + moments + _bytes([batch.images, batch.noise])  # weights, their average, their gradient
     return Plan(
         images=course.images,
         parameters=sum(value.numel() for value in model.parameters()),
         images_per_second=speed,
         memory=standing + activations,
         least_memory=standing + least,
-        checkpoint=2 * weights + moments,
-        model=weights,
+        checkpoint=2 * weights + besides + moments,
+        model=weights + _bytes(state.weaker.parameters()),
     )
 
 

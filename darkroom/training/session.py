@@ -72,6 +72,10 @@ def run_course(
         path = checkpoints / "samples" / f"{images_seen:012d}.png"
         return _draw_sheet(averaged, card, course.seed, path, device, sheet_captions(splits.held_out, card))
 
+    inherited = model.weaker
+    if inherited:  # whoever goes on from a model keeps what that was led away from
+        model.keep_weaker(None)
+        course = course.model_copy(update={"averaging": course.averaging.model_copy(update={"weaker": 0.0})})
     materials = Materials(splits.train, splits.held_out, read_recipe(places.augmented), checkpoints, draw_sheet, conduct)
     wait_for_all()
     state = yield from (train if course.images else as_they_are)(model, course, materials, device)
@@ -79,9 +83,10 @@ def run_course(
     with whole(state.averaged):
         merge_parts(state.averaged)
     weights = full_state(state.averaged)
+    weaker = inherited.state_dict() if inherited else full_state(state.weaker[0]) if state.weaker_at else None
     if leads():
         with replaced(places.report) as report, replaced(places.out) as out:
-            save_model(out, weights, done, encoder_of(model))
+            save_model(out, weights, done, encoder_of(model), weaker)
             if (checkpoints / AVERAGES).exists():
                 shutil.copytree(checkpoints / AVERAGES, out / AVERAGES)
             write_report(report, state, parameters, course, splits.train)
@@ -133,7 +138,7 @@ def _draw_sheet(
     """A sheet from fixed noise, of captions, or of each label in turn: differences between two sheets are the model's."""
     names = [card.labels.index(name) for name in card.focus] or list(range(len(card.labels)))
     labels = sorted(names[index % len(names)] for index in range(SHEET))
-    pixels = draw_rows(model, card, labels, seed, range(SHEET), card.drawing, captions, device=device)
+    pixels = draw_rows(model, card, labels, seed, range(SHEET), card.drawing.alone, captions, device=device)
     path.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(pixels, columns=8, scale=max(1, 96 // card.image_size)).save(path)
     return Sheet(path, pixels)

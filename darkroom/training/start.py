@@ -62,7 +62,9 @@ class Weights(Section):
             raise ModelError(
                 f"{folder}: its {', '.join(other)} differ from params.yaml or the data; set train_base.start to {{kind: scratch}}"
             )
-        model.load_state_dict(with_labels(parent, theirs.labels, card).state_dict())
+        grown = with_labels(parent, theirs.labels, card)
+        model.load_state_dict(grown.state_dict())
+        model.keep_weaker(grown.weaker)
         return card.model_copy(update={"parent_digest": self.digest, "images_seen": theirs.images_seen})
 
     def images(self, budget: int) -> int:
@@ -79,6 +81,7 @@ def with_labels(model: Denoiser, old: tuple[str, ...], card: ModelCard) -> Denoi
         if value.shape != weights[name].shape:  # only tables of labels have another size
             weights[name] = weights[name][rows]
     grown.load_state_dict(weights)
+    grown.keep_weaker(model.weaker and with_labels(model.weaker, old, card))
     return grown
 
 

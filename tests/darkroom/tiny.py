@@ -24,6 +24,7 @@ DRAWING = {
     "schedule": {"kind": "karras", "least": 0.02, "most": 80.0, "rho": 7.0},
     "steps": 2,
     "guidance": 1.0,
+    "away": 1.0,
     "guided_levels": {"least": 0.0, "most": 1000.0},
 }
 SETTINGS: dict[str, Any] = {
@@ -44,7 +45,7 @@ SETTINGS: dict[str, Any] = {
     "optimiser": {"kind": "adamw", "weight_decay": 0.01},
     "gradient_norm": 1.0,
     "label_dropout": 0.1,
-    "averaging": {"halflife_images": 16, "rampup": 0.5, "snapshots": 0},
+    "averaging": {"halflife_images": 16, "rampup": 0.5, "snapshots": 0, "weaker": 0.25},
     "patience": 0,
     "report_every": 16,
     "held_out_every": 32,

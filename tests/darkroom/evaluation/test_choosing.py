@@ -64,7 +64,7 @@ def loaded(**models: Ideal) -> Any:
 
 def test_the_best_is_found_by_score_and_the_quickest_of_equals_is_named(tmp_path: Path) -> None:
     model, shifted = Ideal(REAL.pixels), Ideal(REAL.pixels, 0.5)
-    candidates = grid(drawing(steps=1), [TRAINED, WORSE], [EULER, HEUN], [1, 12], [1.0])
+    candidates = grid(drawing(steps=1), [TRAINED, WORSE], [EULER, HEUN], [1, 12], [1.0], [1.0])
     asked = search(candidates, minutes=1e3, clock=Clock(1.0))
     events, found = finished(choose(asked, loaded(as_trained=model, worse=shifted), tmp_path))
     assert found.best.candidate.weights == TRAINED
@@ -92,7 +92,7 @@ def test_a_model_that_reads_is_asked_by_captions_of_held_out_images_others_by_la
     said = ImageSet(REAL.pixels, REAL.labels, REAL.names, REAL.paths, tuple(f"one {row}" for row in range(len(REAL))))
     reader = {"kind": "captioned", "length": 12, "width": 32, "depth": 1, "image": NETWORK}
     reads = card(network=reader, labels=REAL.names, label_counts=tuple(len(REAL.only([name])) for name in REAL.names))
-    candidates = list(grid(drawing(steps=1), [TRAINED], [EULER], [1, 2], [1.0]))
+    candidates = list(grid(drawing(steps=1), [TRAINED], [EULER], [1, 2], [1.0], [1.0]))
     for name, one in (("reads", reads), ("looks", card(labels=REAL.names, label_counts=reads.label_counts))):
         asked.clear()
         here = search(candidates, held_out=(said,), most=16, clock=Clock(0.01))
@@ -117,7 +117,7 @@ def test_the_front_holds_those_that_none_beats_in_both() -> None:
 
 
 def test_it_ends_with_its_time_and_goes_on_from_there_without_drawing_again(tmp_path: Path) -> None:
-    candidates = list(grid(drawing(steps=1), [TRAINED], [EULER, HEUN], [1, 3, 6], [1.0]))
+    candidates = list(grid(drawing(steps=1), [TRAINED], [EULER, HEUN], [1, 3, 6], [1.0], [1.0]))
     model = Ideal(REAL.pixels)
     events, short = finished(choose(search(candidates, minutes=0.1, clock=Clock(1.0)), loaded(as_trained=model), tmp_path))
     assert short.waiting == len(candidates) - len(short.measured) > 0
@@ -139,7 +139,7 @@ def test_it_ends_with_its_time_and_goes_on_from_there_without_drawing_again(tmp_
 
 
 def test_what_was_found_is_written_and_drawn(tmp_path: Path) -> None:
-    candidates = grid(drawing(), [TRAINED], [EULER], [2, 4], [1.0])
+    candidates = grid(drawing(), [TRAINED], [EULER], [2, 4], [1.0], [1.0])
     _, found = finished(choose(search(candidates, most=16), loaded(as_trained=Ideal(REAL.pixels)), tmp_path))
     write_choice(found, "abc", tmp_path)
     told = json.loads((tmp_path / "choice.json").read_text())

@@ -30,7 +30,7 @@ COPIES = {f"{share}{place}" for share in ("copied_share", "too_near_share") for 
 def test_scores_are_written_told_and_referred_to(place: Path) -> None:
     painter = good()
     events, ref = run(place, painter)
-    drawing = section().drawing.of(card().drawing)
+    drawing = section().drawing.of(card())
     assert drawing.sampler != card().drawing.sampler and drawing.schedule == card().drawing.schedule
     assert [call for call in painter.calls if call[4].steps == 3] == [
         ("base", None, 24, 5, drawing, 10),
@@ -258,7 +258,7 @@ def test_evaluation_does_not_touch_anyone_s_random_stream(tmp_path: Path) -> Non
 def test_the_tuned_model_is_scored_with_the_weights_chosen(tmp_path: Path) -> None:
     """Another average than training kept: other images of the tuned model, the same of the base, and no copy left behind."""
     places = prepare(tmp_path / "made")
-    averaging = {"halflife_images": 16, "rampup": 0.5, "snapshots": 3}
+    averaging = {"halflife_images": 16, "rampup": 0.5, "snapshots": 3, "weaker": 0.0}
     finished(train_base(base_section(averaging=averaging), places))
     workspace = tmp_path / "workspace"
     for folder, name in ((places.out, "models/base"), (places.out, "models/tuned"), (places.data, "data/curated")):

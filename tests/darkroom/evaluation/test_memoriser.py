@@ -40,7 +40,7 @@ def memoriser(tmp_path_factory: pytest.TempPathFactory) -> Places:
         network=ONE_PATCH,
         noise={"kind": "log_normal", "mean": -0.4, "deviation": 1.4},
         drawing=DRAWING | {"sampler": {"kind": "unipc", "order": 2}},
-        averaging={"halflife_images": 1000, "rampup": 0.5, "snapshots": 0},
+        averaging={"halflife_images": 1000, "rampup": 0.5, "snapshots": 0, "weaker": 0.0},
         **once,
     )
     finished(train_base(course, places))
@@ -49,7 +49,7 @@ def memoriser(tmp_path_factory: pytest.TempPathFactory) -> Places:
 
 def judged(places: Places, out: Path, **draw: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Scores and diagnosis of the model."""
-    chosen = section(images=ASKED, drawing={"sampler": {"kind": "unipc", "order": 2}, "steps": 18, "guidance": 1.0})
+    chosen = section(images=ASKED, drawing={"sampler": {"kind": "unipc", "order": 2}, "steps": 18, "guidance": 1.0, "away": 1.0})
     making = Making(places.augmented, {"train_base": {"images": IMAGES, "patience": 0}}, {"base": "train_base"})
     finished(evaluate(chosen, places.data, {"base": places.out}, out, making=making, **draw))
     return tuple(json.loads((out / name).read_text())["base"] for name in ("scores.json", "diagnosis.json"))

@@ -27,7 +27,7 @@ def section(**changes: Any) -> FinetuneSection:
 
 
 METHOD = {"method": {"kind": "full"}, "preserve": 0.0}
-AVERAGING = {"halflife_images": 1, "rampup": 1.0, "snapshots": 0}
+AVERAGING = {"halflife_images": 1, "rampup": 1.0, "snapshots": 0, "weaker": 0.0}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from darkroom.training.train_base import train_base
 from tests.darkroom.tiny import base_section, finished, prepare, stopped_after
 from tests.darkroom.training.rig import course, differing
 
-AVERAGING = {"halflife_images": 16, "rampup": 0.5, "snapshots": 6}
+AVERAGING = {"halflife_images": 16, "rampup": 0.5, "snapshots": 6, "weaker": 0.0}
 
 
 @pytest.mark.parametrize("width", [0.02, 0.05, 0.10, 0.25])

@@ -12,7 +12,7 @@ from darkroom.networks.weights import AsTrained, Average, with_weights
 from darkroom.training.train_base import train_base
 from tests.darkroom.tiny import base_section, finished, prepare
 
-AVERAGING = {"halflife_images": 16, "rampup": 0.5, "snapshots": 3}
+AVERAGING = {"halflife_images": 16, "rampup": 0.5, "snapshots": 3, "weaker": 0.0}
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ def weights_of(state: State) -> dict[str, Tensor]:
     weights = {f"model/{name}": value for name, value in state.model.state_dict().items()}
     weights |= {f"averaged/{name}": value for name, value in state.averaged.state_dict().items()}
     weights |= {f"profiles/{name}": value for name, value in state.profiles.state_dict().items()}
+    weights |= {f"weaker/{name}": value for name, value in state.weaker.state_dict().items()}
     weights |= {f"weighting/{name}": value for name, value in state.weighting.state_dict().items()}
     for index, moments in state.optimiser.state_dict()["state"].items():
         weights |= {f"optimiser/{index}/{name}": value for name, value in moments.items()}

@@ -42,7 +42,7 @@ def test_what_is_drawn_mirrors_only_where_the_network_was_not_told(tmp_path: Pat
     images, far = written(32), 10**6
     cadences = {"report_every": far, "held_out_every": far, "samples_every": far, "checkpoint_every": far}
     section = base_section(
-        images=3200, batch_size=16, averaging={"halflife_images": 200, "rampup": 0.5, "snapshots": 0}, **cadences
+        images=3200, batch_size=16, averaging={"halflife_images": 200, "rampup": 0.5, "snapshots": 0, "weaker": 0.0}, **cadences
     )
     sheet = Sheet(Path(), images.pixels)
     materials = Materials(images, images, recipe, tmp_path, lambda *given: sheet)

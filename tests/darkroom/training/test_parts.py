@@ -55,7 +55,7 @@ def test_quantiles_come_one_from_each_equal_part(count: int) -> None:
 
 
 def test_an_average_forgets_by_its_half_life_whatever_the_batch() -> None:
-    averaging = Averaging(halflife_images=64, rampup=1.0, snapshots=0)
+    averaging = Averaging(halflife_images=64, rampup=1.0, snapshots=0, weaker=0.0)
     for batch in (8, 16, 64):
         averaged, model = nn.Linear(2, 2), nn.Linear(2, 2)
         with torch.no_grad():
@@ -71,7 +71,7 @@ def test_an_average_forgets_by_its_half_life_whatever_the_batch() -> None:
 
 
 def test_a_young_average_is_short() -> None:
-    averaging = Averaging(halflife_images=1000, rampup=0.05, snapshots=0)
+    averaging = Averaging(halflife_images=1000, rampup=0.05, snapshots=0, weaker=0.0)
     assert averaging.share(8, 8) == pytest.approx(1 - 0.5**20)
     assert averaging.share(2_000, 8) == pytest.approx(1 - 0.5 ** (8 / 100))
     assert averaging.share(1_000_000, 8) == pytest.approx(1 - 0.5 ** (8 / 1000))

@@ -249,7 +249,8 @@ def test_what_differs_from_the_course_before_is_told_and_old_courses_are_cleared
     events, texts = [], []
     for rate in (1e-3, 2e-3, 4e-3):
         steps = train_base(
-            base_section(learning_rate=rate, averaging={"halflife_images": 16, "rampup": 0.25, "snapshots": 0}), places
+            base_section(learning_rate=rate, averaging={"halflife_images": 16, "rampup": 0.25, "snapshots": 0, "weaker": 0.25}),
+            places,
         )
         events = [next(steps) for _ in range(3)]
         steps.close()
