@@ -80,6 +80,10 @@ def _candidates(card: "ModelCard", weights: "list[AsTrained | Average]", given: 
 
     adapter: TypeAdapter[Any] = TypeAdapter(Sampler)
     drawing = card.drawing
+    if given.away and not card.keeps_weaker:
+        raise ValueError(
+            "--away: the model keeps no earlier weights to be led away from; set averaging.weaker above 0, and train"
+        )
     scales = given.guidance if given.guidance else sorted({1.0, 1.5, drawing.guidance})
     aways = (given.away if given.away else sorted({1.0, 2.0, drawing.away})) if card.keeps_weaker else [1.0]
     return list(grid(drawing, weights, [adapter.validate_python(one) for one in SAMPLERS], given.steps, scales, aways))

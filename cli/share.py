@@ -14,8 +14,8 @@ from darkroom.sections import SettingsError, validated
 from darkroom.shapes import shape_named
 from darkroom.stage import Throttle, sentence
 
-# What a sampler is when a person gives its kind alone; in params.yaml each part can be set.
 AWAY = 1.5  # times away from another model, where nobody says
+# What a sampler is when a person gives its kind alone; in params.yaml each part can be set.
 SAMPLERS: dict[str, dict[str, Any]] = {
     "euler": {},
     "heun": {},
@@ -36,11 +36,8 @@ def generate(given: argparse.Namespace) -> int:
     from darkroom.networks.saved import read_card
 
     drawing = _drawing(given, read_card(source.folder).drawing)
-    weaker = (
-        None
-        if given.away_from is None
-        else Weaker(_source(given.away_from, given.workspace), AWAY if given.away is None else given.away)
-    )
+    scale = AWAY if given.away is None else given.away
+    weaker = None if given.away_from is None else Weaker(_source(given.away_from, given.workspace), scale)
     shape = None if given.shape is None else shape_named(given.shape)
     wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, weaker, shape)
     drawn = followed(generate_folder(source, wish, given.out, given.batch, signer), _paced())

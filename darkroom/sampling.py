@@ -1,6 +1,6 @@
 """Drawing: images out of a model, and the wrappers that steer it. How a sampler walks is in `darkroom/samplers.py`."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
@@ -41,11 +41,7 @@ class Guided:
     def __call__(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Expected clean images, guided."""
         told = self.denoiser(noisy, sigma, condition)
-        inside = (sigma >= self.least) & (sigma <= self.most)
-        if self.scale == 1 or not inside.any():
-            return told
-        guided = torch.lerp(self.denoiser(noisy, sigma, condition.without_label()), told, self.scale)
-        return torch.where(inside[:, None, None, None], guided, told)
+        return _led(told, lambda: self.denoiser(noisy, sigma, condition.without_label()), self, sigma)
 
 
 @dataclass(frozen=True)
@@ -64,12 +60,15 @@ class Autoguided:
 
     def __call__(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         """Expected clean images, guided."""
-        answer = self.strong(noisy, sigma, condition)
-        inside = (sigma >= self.least) & (sigma <= self.most)
-        if self.scale == 1 or not inside.any():
-            return answer
-        guided = torch.lerp(self.weak(noisy, sigma, condition), answer, self.scale)
-        return torch.where(inside[:, None, None, None], guided, answer)
+        return _led(self.strong(noisy, sigma, condition), lambda: self.weak(noisy, sigma, condition), self, sigma)
+
+
+def _led(answer: Tensor, other: Callable[[], Tensor], way: Guided | Autoguided, sigma: Tensor) -> Tensor:
+    """An answer led away from another one, which is asked for only where that counts."""
+    inside = (sigma >= way.least) & (sigma <= way.most)
+    if way.scale == 1 or not inside.any():
+        return answer
+    return torch.where(inside[:, None, None, None], torch.lerp(other(), answer, way.scale), answer)
 
 
 @dataclass(frozen=True)

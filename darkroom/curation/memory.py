@@ -75,7 +75,7 @@ class Memory:
         self._rows = sqlite3.connect(self.database, isolation_level=None)
         try:
             self._begin(folder)
-        except BaseException:
+        except BaseException:  # an interrupt too: nothing stays open, and what was raised goes on
             self._close()
             raise
 

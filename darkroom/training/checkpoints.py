@@ -132,6 +132,8 @@ def restore_best(folder: Path, state: State) -> bool:
     best = _best_of(folder, state)
     if best is not None:
         _load(state.averaged, _below("averaged/", load_file(best.with_suffix(".safetensors"))))
+        if int(best.stem.removeprefix("state-")) <= state.weaker_at:
+            state.weaker_at = 0  # it was kept no earlier than the best: nothing to be led away from
     return best is not None
 
 

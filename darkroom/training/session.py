@@ -84,6 +84,8 @@ def run_course(
         merge_parts(state.averaged)
     weights = full_state(state.averaged)
     weaker = inherited.state_dict() if inherited else full_state(state.weaker[0]) if state.weaker_at else None
+    if weaker is None and card.drawing.away != 1:
+        yield Noted("no earlier weights were kept (averaging.weaker): the model is drawn without drawing.away")
     if leads():
         with replaced(places.report) as report, replaced(places.out) as out:
             save_model(out, weights, done, encoder_of(model), weaker)

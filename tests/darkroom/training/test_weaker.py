@@ -1,6 +1,7 @@
 """The model's own earlier weights: kept at their time, through whatever stops a course, and led away from in drawing."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from darkroom.events import SnapshotSaved
+from darkroom.events import Noted, SnapshotSaved
 from darkroom.finetuning.finetune import finetune
 from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.saved import (
@@ -24,6 +25,7 @@ from darkroom.networks.saved import (
 )
 from darkroom.refs import digest_of
 from darkroom.sampling import Autoguided, Tiled, draw, evaluations, labels_for, noise_for, told_of
+from darkroom.training.checkpoints import restore_best
 from darkroom.training.train_base import train_base
 from tests.darkroom.finetuning.test_finetune import section as tuning
 from tests.darkroom.tiny import DRAWING, base_section, card, finished, prepare, stirred, stopped_after
@@ -58,6 +60,20 @@ def test_what_is_kept_is_the_average_at_its_share_of_the_course(tmp_path: Path) 
     assert any(not torch.equal(last[name], still[name]) for name in last)
 
 
+def test_the_best_before_its_time_is_led_away_from_nothing(tmp_path: Path) -> None:
+    _, state = finished(course(tmp_path, averaging=averaging(0.4)))
+    held_out = {moment.images_seen: moment for moment in state.history if moment.held_out is not None}
+    for best, kept in ((24, 0), (48, 24)):  # the first is when it was kept
+        state.weaker_at = 24
+        for extra in (".json", ".safetensors"):
+            newest = max(tmp_path.glob(f"state-*{extra}"))
+            if not (there := tmp_path / f"state-{best:012d}{extra}").exists():
+                there.write_bytes(newest.read_bytes())
+        state.history = [replace(held_out.get(best, state.history[-1]), images_seen=best, held_out=0.0)]
+        assert restore_best(tmp_path, state)
+        assert state.weaker_at == kept
+
+
 def test_a_course_that_was_stopped_keeps_the_same(tmp_path: Path) -> None:
     straight, stopped = prepare(tmp_path / "straight"), prepare(tmp_path / "stopped")
     section = base_section(averaging=averaging(0.25), drawing=DRAWING | {"away": 2.5})
@@ -74,8 +90,9 @@ def test_a_course_that_was_stopped_keeps_the_same(tmp_path: Path) -> None:
 
 def test_without_a_share_none_is_kept_and_the_model_is_drawn_as_it_is(tmp_path: Path) -> None:
     places = prepare(tmp_path)
-    finished(train_base(base_section(averaging=averaging(0.0), drawing=DRAWING | {"away": 2.5}), places))
+    events, _ = finished(train_base(base_section(averaging=averaging(0.0), drawing=DRAWING | {"away": 2.5}), places))
     about = read_card(places.out)
+    assert any("drawn without drawing.away" in event.text for event in events if isinstance(event, Noted))
     assert not (places.out / WEAKER).exists()
     assert (about.keeps_weaker, about.drawing.away) == (False, 1.0)
     wanted = ChosenDrawing.model_validate({"sampler": {"kind": "euler"}, "steps": 2, "guidance": 1.0, "away": 3.0})
