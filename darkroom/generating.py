@@ -16,7 +16,7 @@ from PIL import Image
 from darkroom.events import Event, Noted, Progressed
 from darkroom.images import Pixels, contact_sheet
 from darkroom.networks.captioned import ReadsCaptions
-from darkroom.networks.saved import Drawing, ModelCard, device_named, load_model, read_card
+from darkroom.networks.saved import WEIGHTS, Drawing, ModelCard, device_named, load_model, read_card, weaker_digest
 from darkroom.provenance import Provenance, ProvenanceError, Signer, encoded, read_provenance
 from darkroom.refs import digest_of
 from darkroom.sampling import Autoguided, Tiled, draw, label_at, noise_for, shape_at, told_of
@@ -199,7 +199,8 @@ def _shared(source: Source, card: ModelCard, wish: Wish) -> dict[str, Any]:
     return {
         "model": source.name,
         "version": source.version,
-        "weights_digest": digest_of(source.folder / "weights.safetensors"),
+        "weights_digest": digest_of(source.folder / WEIGHTS),
+        "weaker_digest": weaker_digest(source.folder, card) if wish.way.away != 1 else "",
         "data_digest": card.data_digest,
         "seed": wish.seed,
         "class": wish.label,
@@ -211,7 +212,7 @@ def _shared(source: Source, card: ModelCard, wish: Wish) -> dict[str, Any]:
 
 
 def _named(weaker: Weaker) -> dict[str, Any]:
-    digest = digest_of(weaker.model.folder / "weights.safetensors")
+    digest = digest_of(weaker.model.folder / WEIGHTS)
     return {"model": weaker.model.name, "version": weaker.model.version, "weights_digest": digest, "scale": weaker.scale}
 
 

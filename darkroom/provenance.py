@@ -55,6 +55,7 @@ class Provenance(BaseModel):
     model: str  # its name in the registry, or that of its folder
     version: str  # in the registry; empty for a model that is in none
     weights_digest: str  # SHA-256 of weights.safetensors
+    weaker_digest: str = ""  # and of weaker.safetensors, where it was led away from the model's own earlier weights
     data_digest: str  # of the images it was trained on
     seed: int
     index: int  # which of the images of this seed

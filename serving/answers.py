@@ -30,6 +30,7 @@ class ModelTold(BaseModel):
     shapes: tuple[tuple[int, int], ...]  # width and height of what it draws, the square first
     labels: tuple[str, ...]
     focus: tuple[str, ...]
+    keeps_weaker: bool  # whether it can be led away from its own earlier weights
     prompt_bytes: int  # how much of a prompt it reads; 0 for a model without text
     drawing: dict[str, Any]
     presets: dict[str, int]  # steps of each
@@ -68,6 +69,7 @@ def model_told(model: Loaded) -> ModelTold:
         shapes=tuple((width, height) for height, width in card.shapes),
         labels=card.labels,
         focus=card.focus,
+        keeps_weaker=card.keeps_weaker,
         prompt_bytes=model.reads,
         drawing=card.drawing.model_dump(mode="json"),
         presets={name: preset(name, card.drawing).steps for name in get_args(Preset)},
@@ -123,6 +125,7 @@ def provenance_of(order: Order, row: Row) -> Provenance:
         model=order.model.name,
         version=order.model.version,
         weights_digest=order.model.weights_digest,
+        weaker_digest=order.model.weaker_digest if order.drawing.away != 1 else "",
         data_digest=order.model.card.data_digest,
         seed=row.seed,
         index=row.index,
@@ -142,6 +145,7 @@ def recipe_of(order: Order, row: Row) -> dict[str, Any]:
         **{name: value for name, value in told.items() if value is not None},
         "steps": order.drawing.steps,
         "guidance": order.drawing.guidance,
+        "away": order.drawing.away,
         "sampler": order.drawing.sampler.model_dump(mode="json"),
         **({"shape": _wide_first(row.shape)} if row.shape and len(order.model.card.shapes) > 1 else {}),
         **({"turns": [turn.model_dump(mode="json") for turn in row.turns]} if row.turns else {}),

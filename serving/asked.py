@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from random import SystemRandom
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -81,6 +81,12 @@ class Drawn(Asked):
     guidance: Annotated[float | None, Field(ge=0, le=20, allow_inf_nan=False, description="weight of the class; 1: no more")] = (
         None
     )
+    away: Annotated[
+        float | None,
+        Field(
+            ge=0, le=20, allow_inf_nan=False, description="away from the model's own earlier weights, where it keeps them; 1: not"
+        ),
+    ] = None
     sampler: Annotated[Sampler | None, Field(description="as in params.yaml")] = None
     turns: Annotated[list[TurnAsked], Field(max_length=MOST_TURNS, description="as in an image's recipe")] = []
     variation: Annotated[Variation | None, Field(description="more like the image `first`; not with `between`")] = None
@@ -134,10 +140,15 @@ def order_of(asked: ImagesAsked | JobAsked | NearestAsked, model: Loaded) -> Ord
 
 
 def drawing_of(asked: Drawn, model: Loaded) -> Drawing:
-    """The model's own drawing with what is asked for in place of it."""
+    """The model's own drawing with what is asked for in place of it. Raises Problem."""
     drawing = preset(asked.preset, model.card.drawing) if asked.preset else model.card.drawing
-    changes: dict[str, Any] = {"steps": asked.steps, "guidance": asked.guidance, "sampler": asked.sampler}
-    return drawing.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    changes = {name: getattr(asked, name) for name in ("steps", "guidance", "away", "sampler")}
+    drawing = drawing.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    if drawing.away != 1 and not model.card.keeps_weaker:
+        raise Problem(
+            422, "No earlier weights", f"{model.name} version {model.version} keeps none to be led away from; leave `away` out"
+        )
+    return drawing
 
 
 def _turn(asked: Drawn, place: int, count: int) -> Turn | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from darkroom.images import Pixels
 from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import Denoiser
-from darkroom.networks.saved import Drawing, ModelCard, ModelError, device_named, load_model
+from darkroom.networks.saved import WEIGHTS, Drawing, ModelCard, ModelError, device_named, load_model, weaker_digest
 from darkroom.provenance import Turn
 from darkroom.refs import digest_of
 from darkroom.sampling import draw_forming, noise_for, told_of, turned
@@ -52,6 +52,7 @@ class Loaded:
     denoiser: Denoiser | None  # None: only the facts are left, see `facts`
     device: torch.device
     weights_digest: str
+    weaker_digest: str  # of its weights of less training; empty where it keeps none
     sizes: tuple[int, ...]
 
     @property
@@ -114,9 +115,9 @@ class Loading:
             return known
         folder = offer.fetch()
         denoiser, card = load_model(folder, self.device)
-        digest = digest_of(folder / "weights.safetensors")
+        digests = digest_of(folder / WEIGHTS), weaker_digest(folder, card)
         sizes = agreeing_sizes(denoiser, card, self.device, self.batch)
-        loaded = Loaded(offer.name, offer.version, offer.tags, card, denoiser, self.device, digest, sizes)
+        loaded = Loaded(offer.name, offer.version, offer.tags, card, denoiser, self.device, *digests, sizes)
         try_out(loaded)
         self._there[offer.name, offer.version] = loaded
         return loaded

@@ -20,6 +20,7 @@ from darkroom.networks.pretrained_text import FOLDER, EncoderUnavailable, copy_e
 from darkroom.networks.transformer import TransformerSettings
 from darkroom.networks.unet import UnetSettings
 from darkroom.noise import Schedule
+from darkroom.refs import digest_of
 from darkroom.samplers import Sampler
 from darkroom.sections import Section
 from darkroom.shapes import Shape
@@ -194,6 +195,11 @@ def save_model(
 def weaker_in(folder: Path, card: ModelCard) -> dict[str, Tensor] | None:
     """The weights of less training beside those of the model in `folder`, if they are kept. Raises OSError, SafetensorError."""
     return load_file(folder / WEAKER) if card.keeps_weaker else None
+
+
+def weaker_digest(folder: Path, card: ModelCard) -> str:
+    """SHA-256 of those weights; empty where none are kept. Raises OSError."""
+    return digest_of(folder / WEAKER) if card.keeps_weaker else ""
 
 
 def copy_drawn(folder: Path, drawing: Drawing, out: Path) -> None:

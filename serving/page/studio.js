@@ -75,6 +75,8 @@ function settle(model) {
   $("prompt-part").hidden = !model.prompt_bytes;
   $("prompt").maxLength = Math.min(1000, model.prompt_bytes || 1000);
   $("guidance").value = model.drawing.guidance;
+  $("away").value = model.drawing.away;
+  $("away-part").hidden = !model.keeps_weaker;
   $("steps").value = model.drawing.steps;
   if (innerWidth < 600) $("count").value = 4; // two by two fill a phone
   $("compare-part").hidden = !models.challenger || models.challenger.version === model.version;
@@ -96,7 +98,7 @@ function chip(group, value, text, checked) {
 function outputs() {
   $("count-shown").value = $("count").value;
   $("steps-shown").value = $("steps").value;
-  $("guidance-shown").value = Number($("guidance").value).toFixed(1);
+  for (const scale of ["guidance", "away"]) $(`${scale}-shown`).value = Number($(scale).value).toFixed(1);
   $("labels").classList.toggle("passed-over", prompted()); // a prompt says it all
 }
 
@@ -127,6 +129,7 @@ function asked() {
     steps: Number($("steps").value),
     preset: chosen("preset") || "default",
   };
+  if (!$("away-part").hidden) request.away = Number($("away").value);
   if (prompted()) request.prompt = $("prompt").value.trim();
   else if (chosen("label")) request.label = chosen("label");
   if (chosen("shape")) request.shape = models.champion.shapes[chosen("shape")];
@@ -153,15 +156,17 @@ function develop() {
   const what = request.prompt || request.label || "any class";
   const compare = $("compare").checked && !$("compare-part").hidden;
   const sides = compare ? ["champion", "challenger"] : ["champion"];
-  run(`${what}, seed ${request.seed}`, sides.map((alias) => ({ ...request, ...shapeOf(request, alias), model: alias })));
+  run(`${what}, seed ${request.seed}`, sides.map((alias) => ({ ...request, ...lacking(request, models[alias]), model: alias })));
 }
 
-// Of two models beside each other, one may not know the shape: then any of its own.
-const shapeOf = (request, alias) =>
-  request.shape && !models[alias].shapes.some((one) => String(one) === String(request.shape)) ? { shape: undefined } : {};
+// Of two models beside each other, one may not know the shape, or keep no earlier weights: then its own way.
+const lacking = (request, model) => ({
+  ...(request.shape && !model.shapes.some((one) => String(one) === String(request.shape)) ? { shape: undefined } : {}),
+  ...(model.keeps_weaker ? {} : { away: undefined }),
+});
 
-const ownWay = ({ seed, first, label, prompt, shape, steps, guidance, sampler, turns }) =>
-  JSON.parse(JSON.stringify({ seed, first, label, prompt, shape, steps, guidance, sampler, turns }));
+const ownWay = ({ seed, first, label, prompt, shape, steps, guidance, away, sampler, turns }) =>
+  JSON.parse(JSON.stringify({ seed, first, label, prompt, shape, steps, guidance, away, sampler, turns }));
 
 function moreLike(image, strength) {
   const request = { ...ownWay(image.recipe), model: image.alias, count: Math.max(4, Number($("count").value)) };
@@ -255,10 +260,11 @@ prepare({
   more: moreLike,
   blend,
   use(image) {
-    const { seed, steps, guidance, label, prompt, shape } = image.recipe;
+    const { seed, steps, guidance, away, label, prompt, shape } = image.recipe;
     Object.assign($("seed"), { value: seed });
     Object.assign($("steps"), { value: steps });
     Object.assign($("guidance"), { value: guidance });
+    if (away !== undefined) $("away").value = away; // images of before it was told have none
     $("prompt").value = prompt || "";
     document.querySelectorAll("input[name=label]").forEach((one) => { one.checked = one.value === (label || any); });
     const at = shape ? models.champion.shapes.findIndex((one) => String(one) === String(shape)) : "";

@@ -76,6 +76,7 @@ function show(image) {
     ...(settings.turns ? { Varied: settings.turns.map((turn) => `${Math.round(turn.amount * 100)} % towards seed ${turn.seed}`).join(", then ") } : {}),
     Steps: settings.steps,
     Guidance: settings.guidance,
+    ...(settings.away !== undefined && settings.away !== 1 ? { Autoguidance: settings.away } : {}),
     Sampler: Object.values(sampler).join(" "),
   };
   $("facts").replaceChildren(...Object.entries(facts).flatMap(([term, fact]) => [element("dt", term), element("dd", fact)]));

@@ -49,7 +49,9 @@ class Browser:
         return eventually(lambda: self.does(f"return {script}"), seconds)
 
     def press(self, css: str, place: int = 0) -> None:
-        self.driver.find_elements("css selector", css)[place].click()
+        element = self.driver.find_elements("css selector", css)[place]
+        self.driver.execute_script("arguments[0].scrollIntoView({block: 'nearest', behavior: 'instant'})", element)
+        element.click()
 
     def keys(self, *keys: str) -> None:
         self.driver.switch_to.active_element.send_keys(*keys)
@@ -81,7 +83,7 @@ def registry(tmp_path: Path) -> Registry:
     (tmp_path / "data").mkdir()
     write_split(tmp_path / "data", "train", painted(12, seed=1))
     digest = digest_of(tmp_path / "data")
-    first, second = (model_at(tmp_path / str(seed), seed=seed, data_digest=digest) for seed in (1, 2))
+    first, second = (model_at(tmp_path / str(seed), seed=seed, weaker=seed == 1, data_digest=digest) for seed in (1, 2))
     return Registry(offer(first, "1"), offer(second, "2"))
 
 
@@ -92,7 +94,7 @@ def test_a_stranger_has_images_without_a_press_and_finds_their_way(browser: Brow
         assert len(set(browser.sources())) == 8
 
         browser.press("#labels .chip", 2)  # a class, fewer images, both versions, the same seed
-        browser.does("document.getElementById('count').value = 3")
+        browser.does("document.getElementById('count').value = 3; document.getElementById('away').value = 2.5")
         browser.press("#keep")
         browser.press("#compare")
         browser.press("#develop")
@@ -101,6 +103,7 @@ def test_a_stranger_has_images_without_a_press_and_finds_their_way(browser: Brow
         made = [read_provenance(b64decode(one.partition(",")[2])).made for one in browser.sources()[:6]]
         assert {one.version for one in made[:3]} == {"1"} and {one.version for one in made[3:]} == {"2"}
         assert {(one.label, one.seed) for one in made} == {("light", int(seed))}
+        assert [one.drawing["away"] for one in made] == [2.5] * 3 + [1.0] * 3  # the second keeps no earlier weights
 
         browser.press("#prints .print")  # one of them, large, by keys: a favourite, its neighbours, a copy on disk
         browser.until("document.getElementById('viewer').open")

@@ -28,12 +28,13 @@ LOCAL = Rules(hosts=("testserver", "127.0.0.1"))
 CAPTIONED = {"kind": "captioned", "length": 24, "width": 32, "depth": 1}
 
 
-def model_at(folder: Path, seed: int = 0, **changes: Any) -> Path:
-    """A model folder whose weights follow from the seed."""
+def model_at(folder: Path, seed: int = 0, weaker: bool = False, **changes: Any) -> Path:
+    """A model folder whose weights, and those of less training beside them, follow from the seed."""
     folder.mkdir(parents=True, exist_ok=True)
     about = card(**changes)
     torch.manual_seed(seed)
-    save_model(folder, stirred(build(about), seed).state_dict(), about)
+    less = stirred(build(about), seed + 100).state_dict() if weaker else None
+    save_model(folder, stirred(build(about), seed).state_dict(), about, weaker=less)
     return folder
 
 
