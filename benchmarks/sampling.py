@@ -23,7 +23,7 @@ from darkroom.evaluation.neighbourhoods import Described
 from darkroom.features.features import EfficientNetLite0
 from darkroom.images import Pixels, read_split, to_pixels
 from darkroom.networks.denoiser import Denoiser, DenoiserContract
-from darkroom.networks.saved import Drawing, ModelCard, load_model
+from darkroom.networks.saved import Drawing, GuidedLevels, ModelCard, load_model
 from darkroom.networks.sizes import SIZES, cost_of
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.samplers import Sampler
@@ -32,6 +32,7 @@ from darkroom.sections import Section
 
 MODEL, DATA = Path("models/base"), Path("data/curated")
 PAIRED, SCORED, SEED, ROUNDS = 24, 256, 0, 1000
+EVERY_LEVEL = 1000.0  # above all noise
 SAMPLERS: list[tuple[dict[str, Any], int]] = [  # at 8 and at 16 steps; Heun takes two evaluations a step
     ({"kind": "euler"}, 1),
     ({"kind": "heun"}, 2),
@@ -75,6 +76,7 @@ class Ground:
     labels: Tensor
     noise: Tensor
     features: EfficientNetLite0
+    pictures: Pixels
     real: Described
 
     @classmethod
@@ -82,10 +84,10 @@ class Ground:
         """`SCORED` images are asked for, and held against as many of training."""
         model, card = load_model(model_folder, torch.device("cpu"))
         labels, noise = torch.tensor(labels_for(card, SEED, SCORED)), noise_for(SEED, range(SCORED), card.image_size)
-        training = read_split(data, "train").pixels
+        training = np.asarray(read_split(data, "train").pixels)
+        pictures = training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]]
         features = EfficientNetLite0(kind="efficientnet_lite0", side=64)
-        real = features.describe(training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]], 64)
-        return cls(model, card, labels, noise, features, real)
+        return cls(model, card, labels, noise, features, pictures, features.describe(pictures, 64))
 
     def drawn(self, drawing: Drawing, asked: DenoiserContract | None = None, count: int = SCORED) -> Pixels:
         """The first images in batches of 32, of the model or of what is asked in its place."""
@@ -99,6 +101,10 @@ class Ground:
     def against(self, made: Described, other: Described) -> Contest:
         """The difference of two kernel distances, with its interval over resampled pairs: both began with the same noise."""
         return kernel_contest(self.real, made, other, ROUNDS, SEED)
+
+    def contrast(self, made: Pixels) -> float:
+        """By how many levels of 255 the deviation of a channel, over all pixels, exceeds that of real images, at most."""
+        return float(max(made[..., channel].std() - self.pictures[..., channel].std() for channel in range(3)))
 
 
 def walks(model_folder: Path, data: Path) -> None:
@@ -146,22 +152,28 @@ def against_ddim(model_folder: Path, data: Path) -> None:
 
 
 def guidance(model_folder: Path, data: Path) -> None:
-    """What guidance towards the class, and away from the model's own earlier weights, make of the kernel distance.
+    """What guidance towards the class, and away from the model's own earlier weights, make of kernel distance and contrast.
 
     Each with its difference from neither and the 95 % interval of that.
     """
     ground = Ground.of(model_folder, data)
+    own = ground.card.drawing
 
-    def described(towards: float, away: float) -> Described:
-        drawing = ground.card.drawing.model_copy(update={"guidance": towards, "away": away})
-        return ground.features.describe(ground.drawn(drawing), 64)
+    def drawn(towards: float, away: float, most: float) -> tuple[Described, str]:
+        changes = {"guidance": towards, "away": away, "guided_levels": GuidedLevels(least=0.0, most=most)}
+        made = ground.drawn(drawing := own.model_copy(update=changes))
+        return ground.features.describe(made, 64), f"contrast {ground.contrast(made):+.1f}, {evaluations(drawing)} evaluations"
 
-    plain = described(1.0, 1.0)
-    print(f"no guidance: kernel distance {ground.distance(plain):.0f} (n = {SCORED}, {ground.card.drawing.steps} steps)")
-    aways = (1.5, 2.0, 2.5, 3.0, 4.0) if ground.card.keeps_weaker else ()
-    for towards, away in [*((scale, 1.0) for scale in (1.5, 2.0, 3.0)), *((1.0, scale) for scale in aways)]:
-        contest = ground.against(described(towards, away), plain)
-        print(f"guidance {towards:g}, away {away:g}: {contest.first:.0f}, {_signed(contest.difference)}", flush=True)
+    plain, told = drawn(1.0, 1.0, EVERY_LEVEL)
+    print(f"no guidance: kernel distance {ground.distance(plain):.0f}; {told} (n = {SCORED}, {own.steps} steps)")
+    ways = [(towards, 1.0, EVERY_LEVEL) for towards in (1.5, 2.0, 3.0)]
+    if ground.card.keeps_weaker:
+        ways += [(1.0, away, most) for most in (EVERY_LEVEL, 4.0, 2.0) for away in (2.0, 2.5, 3.0)]
+    for way in ways:
+        described, told = drawn(*way)
+        contest = ground.against(described, plain)
+        words = "guidance {:g}, away {:g}, levels up to {:g}".format(*way)
+        print(f"{words}: {contest.first:.0f}, {_signed(contest.difference)}; {told}", flush=True)
 
 
 def _signed(one: Estimate) -> str:

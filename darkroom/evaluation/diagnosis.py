@@ -120,6 +120,12 @@ class _Settings:
                 made.append(Change(setting, old, value))
         return tuple(made)
 
+    def less_led(self, share: float) -> tuple[Change, ...]:
+        """Guidance of either kind where there is any, a share of it left."""
+        led = {name: self.at(f"evaluate.drawing.{name}") or 1 for name in ("guidance", "away")}
+        less = {name: round(1 + share * (scale - 1), 3) for name, scale in led.items() if scale > 1}
+        return self.changes(**{f"evaluate__drawing__{name}": scale for name, scale in less.items()})
+
 
 def _memorising(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
     places = {"in pixels": evidence.copies} | ({"in features": evidence.in_features} if evidence.in_features else {})
@@ -142,14 +148,12 @@ def _collapsed(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
     variety = evidence.variety
     if variety is None or variety.high >= LEAST_VARIETY:
         return
-    strong = [name for name in ("guidance", "away") if (known.at(f"evaluate.drawing.{name}") or 1) > 1]
-    changes = known.changes(**{f"evaluate__drawing__{name}": 1.0 for name in strong})
     yield Finding(
         "collapsed",
         f"the generated images are as varied as {_percent(variety.value)} ({_percent(variety.low)} to "
         f"{_percent(variety.high)}) of as many real ones",
         "less guidance; where that does not help, a smaller learning rate",
-        changes or known.changes(own__learning_rate=lambda old: float(f"{old / 3:.1e}")),
+        known.less_led(0.0) or known.changes(own__learning_rate=lambda old: float(f"{old / 3:.1e}")),
     )
 
 
@@ -196,8 +200,9 @@ def _colour_shifted(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
     yield Finding(
         "colour-shifted",
         f"against real images: {told}",
-        "a longer average of the weights; more training at much noise, where colours are decided; less guidance",
-        known.changes(own__averaging__halflife_images=lambda old: 2 * old, own__noise__mean=lambda old: round(old + 0.4, 3)),
+        "less guidance of either kind; then a longer average of weights, more training at much noise, where colours are decided",
+        known.less_led(0.5)
+        or known.changes(own__averaging__halflife_images=lambda old: 2 * old, own__noise__mean=lambda old: round(old + 0.4, 3)),
     )
 
 

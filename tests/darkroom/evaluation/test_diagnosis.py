@@ -151,13 +151,23 @@ def test_a_brighter_set_is_said_to_be_shifted_and_not_to_leak_brightness() -> No
 
 def test_a_collapse_under_guidance_asks_for_less_guidance_first() -> None:
     found = diagnose(evidence_of("collapsed"), SETTINGS, "train_base")
-    assert [str(change) for change in found.changes] == ["evaluate.drawing.away: 2.5 -> 1"]
+    assert [str(change) for change in found.changes] == ["evaluate.drawing.away: 3 -> 1"]
     towards = {**SETTINGS, "evaluate": {"drawing": {"guidance": 2.0, "away": 1.0}}}
     found = diagnose(evidence_of("collapsed"), towards, "train_base")
     assert [str(change) for change in found.changes] == ["evaluate.drawing.guidance: 2 -> 1"]
     plain = {**SETTINGS, "evaluate": {"drawing": {"guidance": 1.0, "away": 1.0}}}
     assert [change.setting for change in diagnose(evidence_of("collapsed"), plain, "finetune").changes] == [
         "finetune.learning_rate"
+    ]
+
+
+def test_a_colour_shift_under_guidance_asks_for_half_of_it_first() -> None:
+    shifted = evidence_of("colour-shifted")
+    assert [str(change) for change in diagnose(shifted, SETTINGS, "finetune").changes] == ["evaluate.drawing.away: 3 -> 2"]
+    plain = {**SETTINGS, "evaluate": {"drawing": {"guidance": 1.0, "away": 1.0}}}
+    assert [change.setting for change in diagnose(shifted, plain, "finetune").changes] == [
+        "finetune.averaging.halflife_images",
+        "finetune.noise.mean",
     ]
 
 
