@@ -41,7 +41,7 @@ class Candidate:
 
     model: Path
     labels: tuple[str, ...]
-    drawing: tuple[int, float]  # steps and guidance where whoever asks for images names none
+    drawing: tuple[int, float, float]  # steps, guidance and away where whoever asks for images names none
     scores: Scores
     identities: Mapping[str, str]
     card: str
@@ -201,11 +201,12 @@ def _log_model(candidate: Candidate) -> Any:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
-    steps, guidance = candidate.drawing
+    steps, guidance, away = candidate.drawing
+    scales = [ParamSpec("guidance", "double", guidance), ParamSpec("away", "double", away)]
     signature = ModelSignature(
         inputs=Schema([ColSpec("long", "seed"), ColSpec("string", "label")]),
         outputs=Schema([ColSpec("binary", "image")]),
-        params=ParamSchema([ParamSpec("steps", "integer", steps), ParamSpec("guidance", "double", guidance)]),
+        params=ParamSchema([ParamSpec("steps", "integer", steps), *scales]),
     )
     here = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:

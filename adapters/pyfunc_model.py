@@ -25,7 +25,7 @@ class Painter(PythonModel):  # type: ignore[misc]  # MLflow's interface is a cla
         from darkroom.sampling import draw, noise_for, shape_at
 
         given = params or {}
-        drawing = self.card.drawing.model_copy(update={key: given[key] for key in ("steps", "guidance") if key in given})
+        drawing = self.card.drawing.model_copy(update={key: given[key] for key in ("steps", "guidance", "away") if key in given})
         images = []
         for seed, name in zip(model_input["seed"], model_input["label"], strict=True):
             if name and name not in self.card.labels:

@@ -84,8 +84,8 @@ class Ground:
         """`SCORED` images are asked for, and held against as many of training."""
         model, card = load_model(model_folder, torch.device("cpu"))
         labels, noise = torch.tensor(labels_for(card, SEED, SCORED)), noise_for(SEED, range(SCORED), card.image_size)
-        training = np.asarray(read_split(data, "train").pixels)
-        pictures = training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]]
+        training = read_split(data, "train").pixels
+        pictures = np.asarray(training[generator_for(SEED, HELD_OUT).permutation(len(training))[:SCORED]])
         features = EfficientNetLite0(kind="efficientnet_lite0", side=64)
         return cls(model, card, labels, noise, features, pictures, features.describe(pictures, 64))
 

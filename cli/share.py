@@ -71,7 +71,7 @@ def _tell(image: Path, found: Found) -> None:
     rows = {
         "model": f"{made.model} version {made.version}" if made.version else made.model,
         "weights": made.weights_digest,
-        "weaker": made.weaker_digest or None,
+        "weaker": made.weaker_digest,
         "data": made.data_digest,
         "seed": f"{made.seed}, image {made.index}",
         "class": made.label or "not told",

@@ -40,7 +40,12 @@ def _generate(words: Words) -> None:
         metavar="MODEL",
         help="a weaker model, whose faults are left behind: an earlier or smaller one; else the model's own earlier weights",
     )
-    word.add_argument("--away", type=float, metavar="SCALE", help="how far from it, 1 is not at all; else the model's own")
+    word.add_argument(
+        "--away",
+        type=float,
+        metavar="SCALE",
+        help="how far away, 1 is not at all (default: the model's own way; 1.5 with --away-from)",
+    )
     word.add_argument(
         "--batch",
         type=above(1),

@@ -17,7 +17,7 @@ from darkroom.events import Event, Noted
 from darkroom.generating import ORIGIN, SHEET, Source, Wish, generate_folder, write_whole
 from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.pretrained_text import copy_encoder
-from darkroom.networks.saved import WEAKER, WEIGHTS, ModelCard, encoder_in, read_card
+from darkroom.networks.saved import WEAKER, WEIGHTS, ModelCard, encoder_in, read_card, weaker_digest
 from darkroom.refs import digest_of, replaced
 from darkroom.shapes import in_words
 
@@ -116,6 +116,7 @@ def _page(source: Source, card: ModelCard, known: Known, folder: Path, onnx: boo
         "draws": f"{' or '.join(map(in_words, card.shapes))} pixels; classes and images trained on: {labels}",
         "network": f"{card.network.kind}, {card.preconditioning.kind} preconditioning, {card.images_seen:,} images seen",
         "weights (SHA-256)": digest_of(folder / WEIGHTS),
+        "earlier weights (SHA-256)": weaker_digest(folder, card) or "none: it is led away from nothing",
         "data (SHA-256)": card.data_digest or "not known",
         "started from (SHA-256)": card.parent_digest or "nothing: trained from scratch",
         **known.identities,

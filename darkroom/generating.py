@@ -143,7 +143,11 @@ def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: S
     device = device_named("auto")
     model, card = load_model(folder, device)
     weaker = job.wish.weaker
-    asked = model if weaker is None else Autoguided(model, load_model(weaker.model.folder, device)[0], weaker.scale)
+    levels = job.wish.way.guided_levels
+    asked = model
+    if weaker is not None:
+        other, _ = load_model(weaker.model.folder, device)
+        asked = Autoguided(model, other, weaker.scale, levels.least, levels.most)
     tiled = Tiled(asked, TILE[device.type])
     yield Progressed("drawing", 0, len(missing))
     done = 0
@@ -200,7 +204,7 @@ def _shared(source: Source, card: ModelCard, wish: Wish) -> dict[str, Any]:
         "model": source.name,
         "version": source.version,
         "weights_digest": digest_of(source.folder / WEIGHTS),
-        "weaker_digest": weaker_digest(source.folder, card) if wish.way.away != 1 else "",
+        "weaker_digest": weaker_digest(source.folder, card) if wish.way.away != 1 else None,
         "data_digest": card.data_digest,
         "seed": wish.seed,
         "class": wish.label,

@@ -30,10 +30,11 @@ def main() -> int:
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--steps", type=int, help="else the model's own")
     words.add_argument("--guidance", type=float, help="else the model's own")
+    words.add_argument("--away", type=float, help="from the model's own earlier weights; else as far as its own; 1 is not at all")
     given = words.parse_args()
     try:
         own = read_card(given.model).drawing.model_dump()
-        changes = {name: getattr(given, name) for name in ("steps", "guidance") if getattr(given, name) is not None}
+        changes = {name: getattr(given, name) for name in ("steps", "guidance", "away") if getattr(given, name) is not None}
         shape = None if given.shape is None else shape_named(given.shape)
         drawing = Drawing.model_validate(own | changes)
         wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, shape=shape)

@@ -55,14 +55,14 @@ class Provenance(BaseModel):
     model: str  # its name in the registry, or that of its folder
     version: str  # in the registry; empty for a model that is in none
     weights_digest: str  # SHA-256 of weights.safetensors
-    weaker_digest: str = ""  # and of weaker.safetensors, where it was led away from the model's own earlier weights
+    weaker_digest: str | None = None  # and of weaker.safetensors, where it was led away from the model's own earlier weights
     data_digest: str  # of the images it was trained on
     seed: int
     index: int  # which of the images of this seed
     label: str  # empty where none was told
     caption: str | None
     turns: tuple[Turn, ...] = ()  # one after another, where its noise is not that of the seed alone
-    drawing: Mapping[str, Any]  # sampler, schedule, steps, guidance, guided levels, as in model.json
+    drawing: Mapping[str, Any]  # sampler, schedule, steps, guidance of both kinds and its levels, as in model.json
     away_from: Mapping[str, Any] | None = None  # the weaker model that guided: its name, version, digest; and the scale
     darkroom: str = __version__
 

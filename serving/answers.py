@@ -25,12 +25,12 @@ class ModelTold(BaseModel):
     name: str
     version: str
     weights_digest: str
+    weaker_digest: str | None  # of its earlier weights, which it can be led away from; null where it keeps none
     data_digest: str
     image_size: int
     shapes: tuple[tuple[int, int], ...]  # width and height of what it draws, the square first
     labels: tuple[str, ...]
     focus: tuple[str, ...]
-    keeps_weaker: bool  # whether it can be led away from its own earlier weights
     prompt_bytes: int  # how much of a prompt it reads; 0 for a model without text
     drawing: dict[str, Any]
     presets: dict[str, int]  # steps of each
@@ -64,12 +64,12 @@ def model_told(model: Loaded) -> ModelTold:
         name=model.name,
         version=model.version,
         weights_digest=model.weights_digest,
+        weaker_digest=model.weaker_digest,
         data_digest=card.data_digest,
         image_size=card.image_size,
         shapes=tuple((width, height) for height, width in card.shapes),
         labels=card.labels,
         focus=card.focus,
-        keeps_weaker=card.keeps_weaker,
         prompt_bytes=model.reads,
         drawing=card.drawing.model_dump(mode="json"),
         presets={name: preset(name, card.drawing).steps for name in get_args(Preset)},
@@ -125,7 +125,7 @@ def provenance_of(order: Order, row: Row) -> Provenance:
         model=order.model.name,
         version=order.model.version,
         weights_digest=order.model.weights_digest,
-        weaker_digest=order.model.weaker_digest if order.drawing.away != 1 else "",
+        weaker_digest=order.model.weaker_digest if order.drawing.away != 1 else None,
         data_digest=order.model.card.data_digest,
         seed=row.seed,
         index=row.index,

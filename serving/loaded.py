@@ -52,7 +52,7 @@ class Loaded:
     denoiser: Denoiser | None  # None: only the facts are left, see `facts`
     device: torch.device
     weights_digest: str
-    weaker_digest: str  # of its weights of less training; empty where it keeps none
+    weaker_digest: str | None  # of its weights of less training; None where it keeps none
     sizes: tuple[int, ...]
 
     @property

@@ -77,7 +77,7 @@ def _candidate(job: Job, model: Path, made_of: dict[str, str]) -> mlflow_registr
     return mlflow_registry.Candidate(
         model=model,
         labels=card.focus or card.labels,
-        drawing=(card.drawing.steps, card.drawing.guidance),
+        drawing=(card.drawing.steps, card.drawing.guidance, card.drawing.away),
         scores=scores,
         identities=tags,
         card=model_card(at, job.settings.model_dump(mode="json", by_alias=True), scores, tags),

@@ -123,7 +123,7 @@ class _Settings:
     def less_led(self, share: float) -> tuple[Change, ...]:
         """Guidance of either kind where there is any, a share of it left."""
         led = {name: self.at(f"evaluate.drawing.{name}") or 1 for name in ("guidance", "away")}
-        less = {name: round(1 + share * (scale - 1), 3) for name, scale in led.items() if scale > 1}
+        less = {name: round(1 + share * (scale - 1), 2) if scale > 1.5 else 1.0 for name, scale in led.items() if scale > 1}
         return self.changes(**{f"evaluate__drawing__{name}": scale for name, scale in less.items()})
 
 

@@ -88,7 +88,14 @@ def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, ma
         leaks=leaks(read_recipe(making.augmented), real, unseen, drawn, seed),
         gaps=loss_gaps(subject.folder, subject.reference, subject.unseen, seed) if there else {},
     )
-    return Examined(evidence, diagnose(evidence, making.settings, making.sections[subject.name]))
+    settings = making.settings if subject.card.keeps_weaker else _led_by_none(making.settings)
+    return Examined(evidence, diagnose(evidence, settings, making.sections[subject.name]))
+
+
+def _led_by_none(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All of params.yaml as a model that keeps no earlier weights is drawn: `away` says nothing."""
+    evaluate = settings.get("evaluate", {})
+    return {**settings, "evaluate": {**evaluate, "drawing": {**evaluate.get("drawing", {}), "away": 1.0}}}
 
 
 def _findings(diagnosis: Diagnosis) -> list[tuple[Cell, ...]]:

@@ -197,9 +197,9 @@ def weaker_in(folder: Path, card: ModelCard) -> dict[str, Tensor] | None:
     return load_file(folder / WEAKER) if card.keeps_weaker else None
 
 
-def weaker_digest(folder: Path, card: ModelCard) -> str:
-    """SHA-256 of those weights; empty where none are kept. Raises OSError."""
-    return digest_of(folder / WEAKER) if card.keeps_weaker else ""
+def weaker_digest(folder: Path, card: ModelCard) -> str | None:
+    """SHA-256 of those weights; None where none are kept. Raises OSError."""
+    return digest_of(folder / WEAKER) if card.keeps_weaker else None
 
 
 def copy_drawn(folder: Path, drawing: Drawing, out: Path) -> None:

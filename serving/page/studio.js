@@ -74,10 +74,10 @@ function settle(model) {
   $("shapes").replaceChildren(chip("shape", "", "Any", true), ...shapes.map((words, at) => chip("shape", at, words, false)));
   $("prompt-part").hidden = !model.prompt_bytes;
   $("prompt").maxLength = Math.min(1000, model.prompt_bytes || 1000);
-  $("guidance").value = model.drawing.guidance;
-  $("away").value = model.drawing.away;
-  $("away-part").hidden = !model.keeps_weaker;
-  $("steps").value = model.drawing.steps;
+  put("guidance", model.drawing.guidance);
+  put("away", model.drawing.away);
+  $("away-part").hidden = !model.weaker_digest;
+  put("steps", model.drawing.steps);
   if (innerWidth < 600) $("count").value = 4; // two by two fill a phone
   $("compare-part").hidden = !models.challenger || models.challenger.version === model.version;
   $("seed").value = newSeed();
@@ -95,15 +95,23 @@ function chip(group, value, text, checked) {
   return label;
 }
 
+// What a slider is set to, which it may not be able to show: that stands until it is moved.
+const exact = {};
+function put(slider, value) {
+  $(slider).value = value;
+  exact[slider] = { shown: $(slider).value, value };
+}
+const valueOf = (slider) => (exact[slider].shown === $(slider).value ? exact[slider].value : Number($(slider).value));
+
 function outputs() {
   $("count-shown").value = $("count").value;
-  $("steps-shown").value = $("steps").value;
-  for (const scale of ["guidance", "away"]) $(`${scale}-shown`).value = Number($(scale).value).toFixed(1);
+  $("steps-shown").value = valueOf("steps");
+  for (const scale of ["guidance", "away"]) $(`${scale}-shown`).value = valueOf(scale).toFixed(2).replace(/0$/, "");
   $("labels").classList.toggle("passed-over", prompted()); // a prompt says it all
 }
 
 function presetSteps() {
-  if (chosen("preset")) $("steps").value = models.champion.presets[chosen("preset")];
+  if (chosen("preset")) put("steps", models.champion.presets[chosen("preset")]);
   outputs();
 }
 
@@ -125,11 +133,11 @@ function asked() {
   const request = {
     count: Number($("count").value),
     seed: Number($("seed").value) || 0,
-    guidance: Number($("guidance").value),
-    steps: Number($("steps").value),
+    guidance: valueOf("guidance"),
+    steps: valueOf("steps"),
     preset: chosen("preset") || "default",
   };
-  if (!$("away-part").hidden) request.away = Number($("away").value);
+  if (!$("away-part").hidden) request.away = valueOf("away");
   if (prompted()) request.prompt = $("prompt").value.trim();
   else if (chosen("label")) request.label = chosen("label");
   if (chosen("shape")) request.shape = models.champion.shapes[chosen("shape")];
@@ -156,14 +164,15 @@ function develop() {
   const what = request.prompt || request.label || "any class";
   const compare = $("compare").checked && !$("compare-part").hidden;
   const sides = compare ? ["champion", "challenger"] : ["champion"];
-  run(`${what}, seed ${request.seed}`, sides.map((alias) => ({ ...request, ...lacking(request, models[alias]), model: alias })));
+  run(`${what}, seed ${request.seed}`, sides.map((alias) => ({ ...request, model: alias })));
 }
 
-// Of two models beside each other, one may not know the shape, or keep no earlier weights: then its own way.
-const lacking = (request, model) => ({
-  ...(request.shape && !model.shapes.some((one) => String(one) === String(request.shape)) ? { shape: undefined } : {}),
-  ...(model.keeps_weaker ? {} : { away: undefined }),
-});
+// Another model than the one that a request was made for may not know its shape, or keep no earlier weights: then its own way.
+function within(request) {
+  const model = models[request.model] || models.champion;
+  const shaped = !request.shape || model.shapes.some((one) => String(one) === String(request.shape));
+  return { ...request, ...(shaped ? {} : { shape: undefined }), ...(model.weaker_digest ? {} : { away: undefined }) };
+}
 
 const ownWay = ({ seed, first, label, prompt, shape, steps, guidance, away, sampler, turns }) =>
   JSON.parse(JSON.stringify({ seed, first, label, prompt, shape, steps, guidance, away, sampler, turns }));
@@ -187,7 +196,8 @@ function blendTo(image) {
 }
 
 // One set of images; each request is a side of it, drawn one after another.
-async function run(title, requests) {
+async function run(title, wanted) {
+  const requests = wanted.map(within);
   working?.abort();
   const mine = (working = new AbortController());
   $("develop").textContent = "Stop";
@@ -257,14 +267,15 @@ $("clear").onclick = async () => {
 $("blend-not").onclick = () => blend(null);
 
 prepare({
+  within,
   more: moreLike,
   blend,
   use(image) {
     const { seed, steps, guidance, away, label, prompt, shape } = image.recipe;
     Object.assign($("seed"), { value: seed });
-    Object.assign($("steps"), { value: steps });
-    Object.assign($("guidance"), { value: guidance });
-    if (away !== undefined) $("away").value = away; // images of before it was told have none
+    put("steps", steps);
+    put("guidance", guidance);
+    put("away", away ?? models.champion.drawing.away); // images of before it was told were drawn the model's own way
     $("prompt").value = prompt || "";
     document.querySelectorAll("input[name=label]").forEach((one) => { one.checked = one.value === (label || any); });
     const at = shape ? models.champion.shapes.findIndex((one) => String(one) === String(shape)) : "";

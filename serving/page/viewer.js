@@ -8,7 +8,7 @@ let shown = null;
 let among = [];
 let acts = null;
 
-// `does`: {more, blend, use, favour}; each is told of the image that is shown.
+// `does`: {more, blend, use, favour}, each told of the image that is shown; `within` fits a request to the model it goes to.
 export function prepare(does) {
   acts = does;
   $("view-close").onclick = () => dialog.close();
@@ -100,7 +100,7 @@ function leave(act) {
 async function nearest(image) {
   $("near").replaceChildren(element("p", "Looking through the training images"));
   try {
-    const found = await json("v1/nearest", { method: "POST", body: { ...image.recipe, model: image.alias } });
+    const found = await json("v1/nearest", { method: "POST", body: acts.within({ ...image.recipe, model: image.alias }) });
     if (image !== shown) return;
     const row = element("div", "");
     row.className = "near";

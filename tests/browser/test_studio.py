@@ -133,6 +133,27 @@ def test_a_stranger_has_images_without_a_press_and_finds_their_way(browser: Brow
         assert not browser.troubles()
 
 
+def test_images_of_a_version_before_can_be_asked_about_after_a_swap(browser: Browser, registry: Registry, tmp_path: Path) -> None:
+    service, app, _ = put_together(registry, data=tmp_path / "data")
+    with listening(app) as address:
+        browser.driver.get(address)
+        browser.until(DONE)
+        browser.does("document.getElementById('count').value = 4; document.getElementById('away').value = 2.5")
+        browser.press("#develop")
+        browser.until(f"document.querySelectorAll('.set').length == 2 && {DONE} == 12")
+        registry.champion = registry.challenger  # it keeps no earlier weights
+        service.slots["champion"].look()
+        browser.until("document.getElementById('model').textContent.endsWith('version 2')")
+        browser.press("#prints .print")
+        browser.until("document.getElementById('viewer').open")
+        browser.press("#view-near")
+        browser.until("document.querySelectorAll('#near img').length == 4")
+        browser.press("#view-more")
+        browser.until(f"document.querySelectorAll('.set').length == 3 && {DONE} >= 16")
+        assert read_provenance(b64decode(browser.sources()[0].partition(",")[2])).made.drawing["away"] == 1.0
+        assert not browser.troubles()
+
+
 @pytest.mark.parametrize("browser", [(390, 844)], indirect=True)
 def test_it_fits_a_phone_and_can_be_used_by_keyboard_and_ear(browser: Browser, registry: Registry) -> None:
     with listening(put_together(registry)[1]) as address:

@@ -59,6 +59,8 @@ def test_it_draws_the_same_where_darkroom_is_not(exported: tuple[Source, Path], 
     finished(generate_folder(source, wish(3, label="light"), tmp_path / "here", 4))
     assert images(tmp_path / "alone") == images(tmp_path / "here") and len(images(tmp_path / "here")) == 3
     assert read_provenance(tmp_path / "alone/seed3-000000.png").made.model == "cats"
+    led = alone("draw.py", "--away", 2, "--out", tmp_path / "led", cwd=out)
+    assert led.returncode == 1 and "it keeps none" in led.stderr and "Traceback" not in led.stderr
     refused = alone("draw.py", "--class", "lihgt", "--out", tmp_path / "none", cwd=out)
     assert refused.returncode == 1 and "did you mean `light`" in refused.stderr and "Traceback" not in refused.stderr
 

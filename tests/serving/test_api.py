@@ -113,14 +113,16 @@ def test_models_and_states(up: Running) -> None:
 
 def test_a_model_is_led_away_from_its_earlier_weights_as_far_as_is_asked(up: Running, folders: Path) -> None:
     with running(Registry(offer(model_at(folders / "led", weaker=True), "1"))) as service:
-        assert service.client.get("/v1/models").json()["models"]["champion"]["keeps_weaker"] is True
+        assert service.client.get("/v1/models").json()["models"]["champion"]["weaker_digest"] == digest_of(
+            folders / "led/weaker.safetensors"
+        )
         led, plain = (service.images(seed=3, away=away)["images"][0] for away in (3.0, 1.0))
         assert led["image"] != plain["image"]
         assert service.files(**led["recipe"]) == [led["image"]]
         made = read_provenance(b64decode(led["image"])).made
         assert made.drawing["away"] == 3.0 and made.weaker_digest == digest_of(folders / "led/weaker.safetensors")
-        assert read_provenance(b64decode(plain["image"])).made.weaker_digest == ""
-    assert up.client.get("/v1/models").json()["models"]["champion"]["keeps_weaker"] is False
+        assert read_provenance(b64decode(plain["image"])).made.weaker_digest is None
+    assert up.client.get("/v1/models").json()["models"]["champion"]["weaker_digest"] is None
     assert "keeps none to be led away from; leave `away` out" in up.images(422, seed=3, away=3.0)["detail"]
     assert up.files(seed=3, away=1.0) == up.files(seed=3)
 

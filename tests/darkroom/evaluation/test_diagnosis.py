@@ -164,6 +164,11 @@ def test_a_collapse_under_guidance_asks_for_less_guidance_first() -> None:
 def test_a_colour_shift_under_guidance_asks_for_half_of_it_first() -> None:
     shifted = evidence_of("colour-shifted")
     assert [str(change) for change in diagnose(shifted, SETTINGS, "finetune").changes] == ["evaluate.drawing.away: 3 -> 2"]
+    little = {**SETTINGS, "evaluate": {"drawing": {"guidance": 1.4, "away": 1.5}}}
+    assert [str(change) for change in diagnose(shifted, little, "finetune").changes] == [
+        "evaluate.drawing.guidance: 1.4 -> 1",
+        "evaluate.drawing.away: 1.5 -> 1",
+    ]
     plain = {**SETTINGS, "evaluate": {"drawing": {"guidance": 1.0, "away": 1.0}}}
     assert [change.setting for change in diagnose(shifted, plain, "finetune").changes] == [
         "finetune.averaging.halflife_images",

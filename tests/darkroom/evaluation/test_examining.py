@@ -1,7 +1,9 @@
 """The examination inside an evaluation: the verdict stands on the page, in diagnosis.json, and in the words that a flow shows."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import yaml
@@ -16,9 +18,11 @@ from tests.darkroom.tiny import MIRROR, finished, write_recipe
 SETTINGS = {"train_base": {"images": 100, "patience": 0}, "finetune": {"images": 40}, "augment": {"transforms": [MIRROR]}}
 
 
-def examined_page(place: Path, painter: Painter) -> tuple[str, dict[str, dict[str, object]], list[str]]:
+def examined_page(
+    place: Path, painter: Painter, settings: Mapping[str, Any] = SETTINGS
+) -> tuple[str, dict[str, dict[str, object]], list[str]]:
     write_recipe(place / "augmented", [MIRROR])
-    making = Making(place / "augmented", SETTINGS, {"base": "train_base", "tuned": "finetune"})
+    making = Making(place / "augmented", settings, {"base": "train_base", "tuned": "finetune"})
     models = {"base": place / "base", "tuned": place / "tuned"}
     events, _ = finished(evaluate(section(images=48), place / "data", models, place / "out", painter, making=making))
     findings = json.loads((place / "out/diagnosis.json").read_text(encoding="utf-8"))
@@ -42,6 +46,15 @@ def test_a_memoriser_is_named_with_a_change_that_can_be_pasted_and_the_other_mod
     assert "no sign of any disease" in page
     words = told(findings)
     assert "**tuned: memorising**" in words and "```yaml\nfinetune:\n  images: 20\n" in words
+
+
+def test_a_model_that_is_led_away_from_nothing_is_not_asked_to_be_led_less(place: Path) -> None:
+    dark = (painted(10, [0, 1] * 24) * 0.7).astype(np.uint8)
+    averaging = {"train_base": {"averaging": {"halflife_images": 500}}}
+    settings = {**SETTINGS, **averaging, "evaluate": {"drawing": {"guidance": 1.0, "away": 3.0}}}
+    _, findings, _ = examined_page(place, Painter(base=dark, tuned=dark), settings)
+    assert findings["base"]["verdict"] == "colour-shifted"
+    assert findings["base"]["changes"] == ["train_base.averaging.halflife_images: 500 -> 1,000"]
 
 
 def test_without_a_making_nothing_is_examined(place: Path) -> None:
