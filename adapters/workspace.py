@@ -99,7 +99,7 @@ def _merge(content: Any, changes: Mapping[str, Any], above: str = "") -> Iterato
     for name, value in changes.items():
         path = f"{above}{name}"
         both = isinstance(value, Mapping) and isinstance(content.get(name), Mapping)
-        if both and value.get("kind") == content[name].get("kind"):
+        if both and value.get("kind", content[name].get("kind")) == content[name].get("kind"):
             yield from _merge(content[name], value, f"{path}.")
         elif content.get(name) != value:
             content[name] = value

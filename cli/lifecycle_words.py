@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from cli.words import Words, workspace_option
+from cli.words import Words, size_option, workspace_option
 from cli.words import word as declare
 
 
@@ -22,7 +22,8 @@ def _run(words: Words) -> None:
         words,
         "run",
         "the whole life of a model: only what a change calls for is computed",
-        "darkroom run --data photos\n  darkroom run --data photos --params mine.yaml\n  darkroom run --workspace darkroom-photos",
+        "darkroom run --data photos\n  darkroom run --data photos --size 64\n  darkroom run --data photos --params mine.yaml\n"
+        "  darkroom run --workspace darkroom-photos",
     )
     word.add_argument(
         "--data",
@@ -32,12 +33,13 @@ def _run(words: Words) -> None:
         "Without a workspace for them, one is made: ./darkroom-FOLDER",
     )
     word.add_argument("--params", type=Path, metavar="FILE", help="settings to use in place of the workspace's params.yaml")
+    size_option(word)
     workspace_option(word)
 
     def act(given: argparse.Namespace) -> int:
         from cli.run import run
 
-        return run(given.workspace, given.data, given.params)
+        return run(given.workspace, given.data, given.params, given.size)
 
     word.set_defaults(act=act)
 
@@ -70,11 +72,12 @@ def _init(words: Words) -> None:
     )
     word.add_argument("folder", type=Path, metavar="DIR")
     word.add_argument("--data", type=Path, metavar="FOLDER", help="your images, read where they lie")
+    size_option(word)
 
     def act(given: argparse.Namespace) -> int:
         from cli.run import init
 
-        return init(given.folder, given.data)
+        return init(given.folder, given.data, given.size)
 
     word.set_defaults(act=act)
 

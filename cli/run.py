@@ -18,11 +18,12 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def init(folder: Path, data: Path | None) -> int:
+def init(folder: Path, data: Path | None, size: int | None) -> int:
     """Make a workspace."""
     if data is not None:
         _check_source(data)
     workspaces.make_workspace(folder, data)
+    _of_size(folder, size)
     say(f"{folder} is a workspace now. Its settings: {folder / 'params.yaml'}")
     if data is None:
         say("Set `curate.source` there to the folder of your images.")
@@ -42,9 +43,9 @@ def sample_data(folder: Path, count: int, seed: int, size: int, dirt: bool) -> i
     return 0
 
 
-def run(workspace: Path | None, data: Path | None, params: Path | None) -> int:
+def run(workspace: Path | None, data: Path | None, params: Path | None, size: int | None = None) -> int:
     """The flow `full run` over a workspace, and a summary of what it did."""
-    folder = _workspace_for(workspace, data, params)
+    folder = _workspace_for(workspace, data, params, size)
     from darkroom.params import read_params
 
     settings = read_params(folder / "params.yaml")
@@ -82,14 +83,27 @@ def _connected(folder: Path) -> str:
     return local_servers.prefect_api(say)
 
 
-def _workspace_for(workspace: Path | None, data: Path | None, params: Path | None) -> Path:
+def _of_size(folder: Path, size: int | None) -> None:
+    """Fit a workspace's settings to images of another size, and say what changed with it."""
+    from darkroom.params import read_params
+    from darkroom.resizing import changes_for
+
+    settings = read_params(folder / "params.yaml")
+    if size is None:
+        side = settings.curate.image_size
+        say(f"images are cut to {side} x {side} pixels; --size N fits {folder / 'params.yaml'} to another size")
+    elif changed := workspaces.change_params(folder, changes_for(settings, size)):
+        say(f"for images of {size} pixels, params.yaml: {', '.join(changed)}")
+
+
+def _workspace_for(workspace: Path | None, data: Path | None, params: Path | None, size: int | None = None) -> Path:
     """The workspace that the words on the command line mean: a given one, the one around, or one made for the data."""
     from darkroom.params import Params
     from darkroom.sections import read_yaml, validated
 
     if params is not None:
         validated(Params, read_yaml(params), params)
-    found = workspaces.find_workspace(workspace or Path.cwd())
+    found, made = workspaces.find_workspace(workspace or Path.cwd()), False
     if data is not None:
         _check_source(data)
         if found is None or (workspace is None and _source_of(found) != data.absolute()):
@@ -98,6 +112,7 @@ def _workspace_for(workspace: Path | None, data: Path | None, params: Path | Non
             target = workspace or _named_for(data)
             found = workspaces.make_workspace(target, data)
             say(f"made a workspace for these images: {found}")
+            made = True
     elif workspace is not None and found is None:
         raise workspaces.WorkspaceError(f"{workspace} is not a workspace; `darkroom init {workspace}` makes it one")
     folder = workspaces.opened(found or Path.cwd())
@@ -105,6 +120,8 @@ def _workspace_for(workspace: Path | None, data: Path | None, params: Path | Non
         _take_over(folder, params, data)
     if data is not None:
         workspaces.change_params(folder, {"curate": {"source": str(data.absolute())}})
+    if size is not None or (made and params is None):
+        _of_size(folder, size)
     return folder
 
 

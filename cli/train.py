@@ -85,13 +85,14 @@ def plan(given: argparse.Namespace) -> int:
 
 
 def _list_sizes(image_size: int) -> int:
-    from darkroom.networks.sizes import SIZES, cost_of
+    from darkroom.networks.sizes import MADE_FOR, SIZES, cost_of
+    from darkroom.resizing import resized
 
     say(f"to denoise one image of {image_size} pixels; to train on it, three times the operations")
     for kind, sizes in SIZES.items():
         for name, size in sizes.items():
             try:
-                cost = cost_of(size, image_size)
+                cost = cost_of(resized(size, MADE_FOR, image_size), image_size)
             except ValueError as error:
                 say(f"{kind}-{name:<4} {error}")
             else:
@@ -151,10 +152,8 @@ def _settings(given: argparse.Namespace) -> Params:
             settings, file = read_yaml(Path(shipped.name)), Path("params.yaml")
     for section, name, value in (
         ("curate", "source", str(given.data) if given.data is not None else None),
-        ("curate", "image_size", given.size),
-        ("curate", "aspect_buckets", _buckets(settings, given.aspect_buckets)),
         ("train_base", "seed", given.seed),
-        ("train_base", "network", _network(given.network)),
+        ("train_base", "network", _network(given.network, settings["curate"].get("image_size"))),
     ):
         if value is not None:
             settings[section] = {**settings[section], name: value}
@@ -163,7 +162,7 @@ def _settings(given: argparse.Namespace) -> Params:
             **settings["train_base"],
             "network": _reading(settings["train_base"]["network"], given.captions),
         }
-    checked = validated(Params, settings, file)
+    checked = _of_size(validated(Params, settings, file), given.size, given.aspect_buckets, file)
     if getattr(given, "images", None) is None:
         return checked
     if given.images < checked.train_base.batch_size:
@@ -171,19 +170,33 @@ def _settings(given: argparse.Namespace) -> Params:
     return checked.model_copy(update={"train_base": checked.train_base.stretched(given.images)})
 
 
-def _buckets(settings: dict[str, Any], aspect: float | None) -> dict[str, Any] | None:
-    return None if aspect is None else {"multiple": 8, **(settings["curate"].get("aspect_buckets") or {}), "most": aspect}
+def _of_size(settings: Params, size: int | None, aspect: float | None, file: Path) -> Params:
+    """The settings for images of another size, saying what changes with it, and of shapes up to some aspect."""
+    if size is None and aspect is None:
+        return settings
+    from darkroom.resizing import changes_for, merged, told
+
+    changes = changes_for(settings, size or settings.curate.image_size)
+    if changes:
+        say(f"for {size} pixels: {', '.join(told(changes))}")
+    whole = merged(settings.model_dump(mode="json", by_alias=True), changes)
+    if aspect is not None:
+        whole = merged(whole, {"curate": {"aspect_buckets": {"most": aspect}}})
+    return validated(Params, whole, file)
 
 
-def _network(named: str | None) -> dict[str, Any] | None:
+def _network(named: str | None, image_size: Any) -> dict[str, Any] | None:
+    """The network of a size in the list, for the settings' images. Raises SettingsError."""
     if named is None:
         return None
-    from darkroom.networks.sizes import SIZES
+    from darkroom.networks.sizes import MADE_FOR, SIZES
+    from darkroom.resizing import resized
 
     sizes = {f"{kind}-{name}": size for kind, members in SIZES.items() for name, size in members.items()}
     if named not in sizes:
         raise SettingsError(f"--network {named}: no such size; there are {', '.join(sizes)}")
-    return sizes[named].model_dump()
+    fits = isinstance(image_size, int) and image_size > 0  # else the settings are refused in a moment
+    return resized(sizes[named], MADE_FOR, image_size if fits else MADE_FOR).model_dump()
 
 
 def _reading(network: dict[str, Any], encoder: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cli.words import ASPECT, Words
+from cli.words import ASPECT, Words, size_option
 from cli.words import word as declare
 
 
@@ -110,7 +110,7 @@ def _settings(word: argparse.ArgumentParser) -> None:
         metavar="ENCODER",
         help="the network reads captions: by bytes, or through a pretrained text ENCODER (a folder, or a hub's name)",
     )
-    word.add_argument("--size", type=int, help="side of the images in pixels")
+    size_option(word)
     word.add_argument("--aspect-buckets", type=float, metavar="RATIO", help=ASPECT)
     word.add_argument("--params", type=Path, metavar="FILE", help="settings; else the ones Darkroom comes with")
     word.add_argument("--seed", type=int, help="of weights, noise and data order")

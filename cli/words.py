@@ -27,6 +27,12 @@ def workspace_option(made: argparse.ArgumentParser) -> None:
     made.add_argument("--workspace", type=Path, metavar="DIR", help="the workspace; else the one around the current folder")
 
 
+def size_option(made: argparse.ArgumentParser) -> None:
+    """`--size N`."""
+    what = "side of the images in pixels; noise, network and what else depends on it are fitted to it, and told"
+    made.add_argument("--size", type=above(8), metavar="N", help=what)
+
+
 def above(least: int) -> Callable[[str], int]:
     """The type of an option that takes whole numbers from `least` on."""
 

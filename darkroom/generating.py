@@ -16,6 +16,7 @@ from PIL import Image
 from darkroom.events import Event, Noted, Progressed
 from darkroom.images import Pixels, contact_sheet
 from darkroom.networks.captioned import ReadsCaptions
+from darkroom.networks.denoiser import DenoiserContract
 from darkroom.networks.saved import WEIGHTS, Drawing, ModelCard, device_named, load_model, read_card, weaker_digest
 from darkroom.provenance import Provenance, ProvenanceError, Signer, encoded, read_provenance
 from darkroom.refs import digest_of
@@ -144,7 +145,7 @@ def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: S
     model, card = load_model(folder, device)
     weaker = job.wish.weaker
     levels = job.wish.way.guided_levels
-    asked = model
+    asked: DenoiserContract = model
     if weaker is not None:
         other, _ = load_model(weaker.model.folder, device)
         asked = Autoguided(model, other, weaker.scale, levels.least, levels.most)

@@ -1,7 +1,7 @@
 """Sizes to begin from, and what a network of some size costs. The settings are written out: copy a line into params.yaml.
 
-One size up is some five times the work per image. For images above 32 pixels give the transformer larger patches (a patch of
-image size / 8 keeps its cost), and the U-Net one more level for every doubling.
+One size up is some five times the work per image. They are for images of 32 pixels; `resizing.resized` fits them to others:
+larger patches of the transformer, one more level of the U-Net for every doubling.
 """
 
 import math
@@ -16,6 +16,7 @@ from darkroom.networks.saved import Network
 from darkroom.networks.transformer import TransformerSettings
 from darkroom.networks.unet import UnetSettings
 
+MADE_FOR = 32  # pixels a side
 SIZES: dict[str, dict[str, Network]] = {
     "transformer": {
         "XS": TransformerSettings(kind="transformer", patch=4, width=128, depth=4, heads=2, detail=32),

@@ -36,6 +36,10 @@ class UnetSettings(Section):
         self.check_side(image_size, "curate.image_size")
         return Unet(self, image_size, labels, augmentations, caption)
 
+    def smallest_side(self, image_size: int) -> int:
+        """The side, in pixels, of the level that sees most of an image at once."""
+        return image_size >> (len(self.widening) - 1)
+
     def check_side(self, side: int, setting: str) -> None:
         """Raises ValueError where images cannot have a side of so many pixels, which `setting` leads to."""
         halvings = len(self.widening) - 1

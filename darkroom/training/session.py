@@ -17,6 +17,7 @@ from darkroom.networks.denoiser import Denoiser
 from darkroom.networks.pretrained_text import digests_of
 from darkroom.networks.profiles import FOLDER as AVERAGES
 from darkroom.networks.saved import ModelCard, device_named, encoder_of, save_model
+from darkroom.networks.unet import UnetSettings
 from darkroom.refs import WeightsRef, digest_of, replaced
 from darkroom.sampling import draw_rows
 from darkroom.training.beginning import begin
@@ -63,6 +64,7 @@ def run_course(
     if learning < parameters:
         yield Noted(f"{learning / parameters:.1%} of the parameters learn")
     yield from _said_of_captions(splits.train, card)
+    yield from _said_of_attention(card)
     facts = {**course.model_dump(mode="json"), "model": card.model_dump(mode="json"), "recipe": digest_of(places.augmented)}
     if encoder := encoder_of(model):
         facts["encoder"] = digests_of(encoder)
@@ -124,6 +126,17 @@ def _said_of_captions(images: ImageSet, card: ModelCard) -> Iterator[Event]:
     captioned = sum(bool(caption) for caption in images.captions)
     if captioned and not isinstance(card.network, ReadsCaptions):
         yield Noted(f"{captioned:,} images have captions, which this network does not read; `network.kind: captioned` does")
+
+
+def _said_of_attention(card: ModelCard) -> Iterator[Event]:
+    """That a U-Net sees no image as a whole, where it is so."""
+    network = card.network.image if isinstance(card.network, ReadsCaptions) else card.network
+    if isinstance(network, UnetSettings) and 0 < network.attention < network.smallest_side(card.image_size):
+        side = network.smallest_side(card.image_size)
+        yield Noted(
+            f"network.attention is {network.attention}, and no level of network.widening has so small a side (the smallest has "
+            f"{side} pixels): nothing sees an image as a whole. One more level halves it; `--size` fits a network to a size"
+        )
 
 
 def sheet_captions(held_out: ImageSet, card: ModelCard) -> list[str] | None:

@@ -13,6 +13,7 @@ import yaml
 
 from adapters import workspace as workspaces
 from cli.main import main
+from darkroom.params import read_params
 from darkroom.refs import digest_of
 from tests.conftest import draw_images, tiny_settings, write_settings
 
@@ -80,6 +81,16 @@ def test_bad_params_are_refused_before_a_workspace_is_made(failed: Failed, tmp_p
     (tmp_path / "mine.yaml").write_text("train_base: {}\n", encoding="utf-8")
     assert "`curate` is missing" in failed("run", "--data", images, "--params", "mine.yaml")
     assert not (tmp_path / "darkroom-images").exists()
+
+
+def test_a_new_workspace_says_its_size_and_can_be_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", str(tmp_path / "small")]) == 0
+    assert "images are cut to 32 x 32 pixels; --size N fits" in capsys.readouterr().out
+    assert main(["init", str(tmp_path / "large"), "--size", "64"]) == 0
+    assert "train_base.network.widening" in capsys.readouterr().out
+    text = (tmp_path / "large/params.yaml").read_text(encoding="utf-8")
+    settings = read_params(tmp_path / "large/params.yaml")
+    assert settings.curate.image_size == 64 and "# noise levels at which either is applied" in text
 
 
 def test_a_folder_that_is_a_workspace_already(failed: Failed, workspace: Path) -> None:

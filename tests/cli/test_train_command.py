@@ -85,6 +85,13 @@ def test_sizes_are_listed_and_taken(pictures: Path, capsys: pytest.CaptureFixtur
     assert "there are transformer-XS" in capsys.readouterr().err
 
 
+def test_another_size_is_fitted_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--size", "64", "--seconds", "0.1"]) == 0
+    said = capsys.readouterr().out
+    assert "for 64 pixels: curate.image_size 64" in said
+    assert "train_base.network.widening [1, 2, 2, 2]" in said and "finetune.noise.mean 0.693" in said
+
+
 def test_wide_images_are_trained_on_and_drawn_whole(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     photos = draw_images(tmp_path / "photos", 40)
     for image in sorted(photos.rglob("*.png"))[::2]:
