@@ -85,7 +85,8 @@ def make_workspace(folder: Path, source: Path | None, params: str | None = None)
 def change_params(workspace: Path, changes: Mapping[str, Any]) -> list[str]:
     """Write changed settings into params.yaml, comments and order kept. Returns the paths of those that differ."""
     file, yaml = workspace / "params.yaml", YAML()
-    yaml.width = 160
+    yaml.width, yaml.preserve_quotes = 160, True
+    yaml.indent(mapping=2, sequence=4, offset=2)
     content = yaml.load(file.read_text(encoding="utf-8"))
     changed = list(_merge(content, changes))
     if changed:
@@ -101,9 +102,18 @@ def _merge(content: Any, changes: Mapping[str, Any], above: str = "") -> Iterato
         both = isinstance(value, Mapping) and isinstance(content.get(name), Mapping)
         if both and value.get("kind", content[name].get("kind")) == content[name].get("kind"):
             yield from _merge(content[name], value, f"{path}.")
+        elif _kinds(value) and _kinds(value) == _kinds(content.get(name)):
+            if [inside for old, new in zip(content[name], value, strict=True) for inside in _merge(old, new)]:
+                yield path
         elif content.get(name) != value:
             content[name] = value
             yield path
+
+
+def _kinds(value: Any) -> list[Any]:
+    """Of a list of settings such as filters, the kind of each; empty for anything else."""
+    listed = isinstance(value, list) and all(isinstance(one, Mapping) and "kind" in one for one in value)
+    return [one["kind"] for one in value] if listed else []
 
 
 @contextmanager
@@ -134,7 +144,8 @@ def template(name: str) -> str:
 def _without_code(text: str) -> str:
     """dvc.yaml for a workspace that does not hold the code: files of code out, the digest of the stage's code in."""
     yaml = YAML()
-    yaml.width = 160
+    yaml.width, yaml.preserve_quotes = 160, True
+    yaml.indent(mapping=2, sequence=4, offset=2)
     content = yaml.load(text)
     for name, stage in content["stages"].items():
         stage["deps"] = [path for path in stage["deps"] if not path.startswith("darkroom/")]

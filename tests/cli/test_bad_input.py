@@ -91,6 +91,7 @@ def test_a_new_workspace_says_its_size_and_can_be_of_another(tmp_path: Path, cap
     text = (tmp_path / "large/params.yaml").read_text(encoding="utf-8")
     settings = read_params(tmp_path / "large/params.yaml")
     assert settings.curate.image_size == 64 and "# noise levels at which either is applied" in text
+    assert "    - {kind: smallest_side, least: 64} # pixels\n" in text
 
 
 def test_a_folder_that_is_a_workspace_already(failed: Failed, workspace: Path) -> None:
