@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from cli.words import Words, size_option, workspace_option
+from cli.words import Words, above, size_option, workspace_option
 from cli.words import word as declare
 
 
@@ -15,6 +15,13 @@ def add_words(words: Words) -> None:
     _init(words)
     _sample_data(words)
     _servers(words)
+
+
+def fitting_options(word: argparse.ArgumentParser) -> None:
+    """`--size N` and `--images N`: both are written into the workspace's params.yaml."""
+    size_option(word)
+    what = "images that base training sees; warm-up, average and cadences are fitted to it"
+    word.add_argument("--images", type=above(64), metavar="N", help=what)
 
 
 def _run(words: Words) -> None:
@@ -33,13 +40,13 @@ def _run(words: Words) -> None:
         "Without a workspace for them, one is made: ./darkroom-FOLDER",
     )
     word.add_argument("--params", type=Path, metavar="FILE", help="settings to use in place of the workspace's params.yaml")
-    size_option(word)
+    fitting_options(word)
     workspace_option(word)
 
     def act(given: argparse.Namespace) -> int:
         from cli.run import run
 
-        return run(given.workspace, given.data, given.params, given.size)
+        return run(given.workspace, given.data, given.params, given.size, given.images)
 
     word.set_defaults(act=act)
 
@@ -72,12 +79,12 @@ def _init(words: Words) -> None:
     )
     word.add_argument("folder", type=Path, metavar="DIR")
     word.add_argument("--data", type=Path, metavar="FOLDER", help="your images, read where they lie")
-    size_option(word)
+    fitting_options(word)
 
     def act(given: argparse.Namespace) -> int:
         from cli.run import init
 
-        return init(given.folder, given.data, given.size)
+        return init(given.folder, given.data, given.size, given.images)
 
     word.set_defaults(act=act)
 

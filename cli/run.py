@@ -18,12 +18,12 @@ def say(text: str = "") -> None:
     print(text, flush=True)
 
 
-def init(folder: Path, data: Path | None, size: int | None) -> int:
+def init(folder: Path, data: Path | None, size: int | None, images: int | None) -> int:
     """Make a workspace."""
     if data is not None:
         _check_source(data)
     workspaces.make_workspace(folder, data)
-    _of_size(folder, size)
+    _fit(folder, size, images)
     say(f"{folder} is a workspace now. Its settings: {folder / 'params.yaml'}")
     if data is None:
         say("Set `curate.source` there to the folder of your images.")
@@ -43,9 +43,13 @@ def sample_data(folder: Path, count: int, seed: int, size: int, dirt: bool) -> i
     return 0
 
 
-def run(workspace: Path | None, data: Path | None, params: Path | None, size: int | None = None) -> int:
+def run(
+    workspace: Path | None, data: Path | None, params: Path | None, size: int | None = None, images: int | None = None
+) -> int:
     """The flow `full run` over a workspace, and a summary of what it did."""
-    folder = _workspace_for(workspace, data, params, size)
+    folder, made = _workspace_for(workspace, data, params)
+    if size or images or made:
+        _fit(folder, size, images)
     from darkroom.params import read_params
 
     settings = read_params(folder / "params.yaml")
@@ -63,7 +67,7 @@ def run(workspace: Path | None, data: Path | None, params: Path | None, size: in
 
 def tune(workspace: Path | None, model: str, focus: list[str] | None) -> int:
     """The flow `tuned model` from a registered model, and a summary of what it did."""
-    folder = _workspace_for(workspace, None, None)
+    folder, _ = _workspace_for(workspace, None, None)
     api = _connected(folder)
     from adapters import prefect_runs
     from flows.tuned_model import tuned_model
@@ -83,21 +87,26 @@ def _connected(folder: Path) -> str:
     return local_servers.prefect_api(say)
 
 
-def _of_size(folder: Path, size: int | None) -> None:
-    """Fit a workspace's settings to images of another size, and say what changed with it."""
+def _fit(folder: Path, size: int | None, images: int | None) -> None:
+    """Fit a workspace's settings to images of another size and to another budget, and say what changed with them."""
     from darkroom.params import read_params
-    from darkroom.resizing import changes_for
+    from darkroom.resizing import changes_for, changes_for_budget
 
-    settings = read_params(folder / "params.yaml")
-    if size is None:
-        side = settings.curate.image_size
-        say(f"images are cut to {side} x {side} pixels; --size N fits {folder / 'params.yaml'} to another size")
-    elif changed := workspaces.change_params(folder, changes_for(settings, size)):
+    file = folder / "params.yaml"
+    if size is not None and (changed := workspaces.change_params(folder, changes_for(read_params(file), size))):
         say(f"for images of {size} pixels, params.yaml: {', '.join(changed)}")
+    if images is not None and (changed := workspaces.change_params(folder, changes_for_budget(read_params(file), images))):
+        say(f"for {images:,} images seen, params.yaml: {', '.join(changed)}")
+    settings = read_params(file)
+    side, budget = settings.curate.image_size, settings.train_base.images
+    say(f"images are cut to {side} x {side} pixels, and {budget:,} are seen in training: --size N and --images N change both")
 
 
-def _workspace_for(workspace: Path | None, data: Path | None, params: Path | None, size: int | None = None) -> Path:
-    """The workspace that the words on the command line mean: a given one, the one around, or one made for the data."""
+def _workspace_for(workspace: Path | None, data: Path | None, params: Path | None) -> tuple[Path, bool]:
+    """The workspace that the words on the command line mean: a given one, the one around, or one made for the data.
+
+    And whether it was made now, of the shipped settings.
+    """
     from darkroom.params import Params
     from darkroom.sections import read_yaml, validated
 
@@ -120,9 +129,7 @@ def _workspace_for(workspace: Path | None, data: Path | None, params: Path | Non
         _take_over(folder, params, data)
     if data is not None:
         workspaces.change_params(folder, {"curate": {"source": str(data.absolute())}})
-    if size is not None or (made and params is None):
-        _of_size(folder, size)
-    return folder
+    return folder, made and params is None
 
 
 def _take_over(folder: Path, params: Path, data: Path | None) -> None:

@@ -41,7 +41,13 @@ def changes_for(settings: Params, size: int) -> dict[str, Any]:
     if features.kind == "efficientnet_lite0":
         seen = -(-min(max(size, SEEN[0]), SEEN[1]) // 32) * 32  # it halves them five times
         wanted["evaluate"] = {"features": {"side": max(features.side, seen)}}
-    return _differing(settings.model_dump(mode="json", by_alias=True), wanted)
+    return differing(settings.model_dump(mode="json", by_alias=True), wanted)
+
+
+def changes_for_budget(settings: Params, images: int) -> dict[str, Any]:
+    """What to change where base training shall see so many images: warm-up, average and cadences take the same shares of it."""
+    base = settings.train_base.stretched(images).model_dump(mode="json")
+    return differing(settings.model_dump(mode="json", by_alias=True), {"train_base": base})
 
 
 def resized(network: Network, before: int, size: int) -> Network:
@@ -75,12 +81,12 @@ def merged(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     return {**settings, **both}
 
 
-def _differing(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+def differing(settings: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     """The part of what is wanted that is not so."""
     found: dict[str, Any] = {}
     for name, value in wanted.items():
         if isinstance(value, Mapping):
-            if inside := _differing(settings[name], value):
+            if inside := differing(settings[name], value):
                 found[name] = inside
         elif settings[name] != value:
             found[name] = value

@@ -61,8 +61,8 @@ def _few(entries: Sequence[Entry]) -> list[str]:
     found = []
     if len(kept) < FEW:
         found.append(
-            f"{len(kept):,} images are few to train from nothing on: expect copies of them. "
-            "Fine-tune a model that saw more, or add images."
+            f"{len(kept):,} images are few to train from nothing on: expect copies of them. Add images, vary them more "
+            "(`augment.transforms`, such as mirror), end early (`train_base.patience: 3`)."
         )
     rare = sorted((count, label) for label, count in Counter(entry.label for entry in kept).items() if count < RARE)
     if rare:
@@ -82,7 +82,7 @@ def _uneven(entries: Sequence[Entry]) -> list[str]:
 def _much_rejected(entries: Sequence[Entry]) -> list[str]:
     counts = Counter(entry.reason for entry in entries if entry.reason)
     return [
-        f"{count:,} of {len(entries):,} files were rejected as `{reason}`: see below whether that is meant."
+        f"{count:,} of {len(entries):,} files were rejected as `{reason}`: is that meant?"
         for reason, count in counts.most_common()
         if count > MUCH * len(entries)
     ]

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from darkroom.curation import ledger, pictures
 from darkroom.curation.archives import is_archive
 from darkroom.curation.card import card
+from darkroom.curation.cautions import warnings_of
 from darkroom.curation.choices import Choice, Word
 from darkroom.curation.decoding import IMAGE_SUFFIXES
 from darkroom.curation.duplicates import Duplicate, find_duplicates, find_same_content
@@ -116,6 +117,7 @@ def curate(
                 yield from (ImageRejected(one.path, one.reason, one.detail) for one in duplicates)
                 entries = ledger.entries_of(examined, duplicates, section.split)
                 _refuse_too_few(source, entries)
+                yield from (Noted(f"mind: {warning}") for warning in warnings_of(entries, way.shapes))
                 with _files_put_into(report) as sheets:
                     _write_report(sheets, way.shapes, filters, entries, squares, listing.notes)
                     orders = _write_dataset(fresh, section, filters, entries, squares, memory)

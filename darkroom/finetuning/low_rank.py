@@ -1,4 +1,8 @@
-"""Low-rank fine-tuning (Hu et al. 2021, LoRA, arXiv 2106.09685): beside every matrix, scale * up @ down; only those learn."""
+"""Low-rank fine-tuning (Hu et al. 2021, LoRA, arXiv 2106.09685): beside every matrix, scale * up @ down; only those learn.
+
+A convolution's weight [out, in, k, k] is the matrix [out, in k k]. Tables, of labels and of bytes, learn as they are: they are
+small, and a label that is new has nothing yet that a part could be added to.
+"""
 
 from typing import Annotated, Literal
 
@@ -23,7 +27,7 @@ class Full(Section):
 
 
 class LowRank(Section):
-    """A small part beside every matrix learns, the base's weights rest: less memory, less forgetting. Merged when it is saved."""
+    """A small part beside every matrix learns, and the tables do: less memory, less forgetting. Merged at the end."""
 
     kind: Literal["low_rank"]
     rank: Annotated[PositiveInt, Field(description="of each part; more learns more")]
@@ -33,25 +37,28 @@ class LowRank(Section):
         """The model with parts attached that change nothing yet. A matrix no larger than the rank rests."""
         model.requires_grad_(False)
         chance = torch.Generator().manual_seed(torch_seed(seed, WEIGHTS))
-        for layer in [module for module in model.modules() if isinstance(module, nn.Linear)]:
-            if min(layer.weight.shape) > self.rank:
+        for layer in list(model.modules()):
+            if isinstance(layer, nn.Embedding):
+                layer.requires_grad_(True)
+            elif isinstance(layer, nn.Linear | nn.Conv2d) and min(layer.weight.flatten(1).shape) > self.rank:
                 parametrize.register_parametrization(layer, "weight", Part(layer.weight, self.rank, self.scale, chance))
         return model
 
 
 class Part(nn.Module):
-    """weight [out, in] -> weight + scale * up [out, rank] @ down [rank, in]; `up` begins at zero."""
+    """weight [out, ...] -> weight + scale * up [out, rank] @ down [rank, all of ...]; `up` begins at zero."""
 
     def __init__(self, weight: Tensor, rank: int, scale: float, chance: torch.Generator) -> None:
         super().__init__()
-        down = torch.randn(rank, weight.shape[1], generator=chance) / weight.shape[1] ** 0.5
+        entering = weight[0].numel()
+        down = torch.randn(rank, entering, generator=chance) / entering**0.5
         self.down = nn.Parameter(down.to(weight))
         self.up = nn.Parameter(weight.new_zeros(weight.shape[0], rank))
         self.scale = scale
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight and its part."""
-        return weight + self.scale * self.up @ self.down
+        return weight + self.scale * (self.up @ self.down).view_as(weight)
 
 
 Method = Annotated[Full | LowRank, Field(discriminator="kind")]

@@ -12,20 +12,27 @@ from darkroom.training.course import Course, Materials
 from darkroom.training.loss import denoising_loss
 
 MOST = 256  # training images measured
+MOST_HELD_OUT = 2048  # held-out images measured: of a large set more would take longer than what is trained in between
 BANDS = ("little noise", "middle", "much noise")  # thirds of the levels that training sees
 
 
 def held_out_loss(model: Denoiser, course: Course, materials: Materials) -> tuple[float, dict[str, float]]:
     """Mean loss, and that of each band of noise levels."""
-    return _loss(model, course, materials.held_out, materials)
+    return _loss(model, course, _spread(materials.held_out, MOST_HELD_OUT), materials)
 
 
 def training_bands(model: Denoiser, course: Course, materials: Materials) -> dict[str, float]:
     """The loss of each band on training images, evenly spread over the set, as they are: where it parts from that of held-out
     ones, the model learns them by heart."""
     count = min(MOST, len(materials.held_out), len(materials.images))
-    rows = np.linspace(0, len(materials.images) - 1, count).round().astype(np.int64)
-    return _loss(model, course, materials.images.at(rows), materials)[1]
+    return _loss(model, course, _spread(materials.images, count), materials)[1]
+
+
+def _spread(images: ImageSet, most: int) -> ImageSet:
+    """At most so many images, evenly spread over the set."""
+    if len(images) <= most:
+        return images
+    return images.at(np.linspace(0, len(images) - 1, most).round().astype(np.int64))
 
 
 @torch.no_grad()

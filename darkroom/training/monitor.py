@@ -73,7 +73,7 @@ def _diverging(history: Sequence[Moment], rate: float) -> Verdict | None:
     losses = [point.loss for point in history]
     if len(losses) < 10:
         return None
-    smooth = [median(losses[end - 5 : end]) for end in range(5, len(losses) + 1)]
+    smooth = np.median(np.lib.stride_tricks.sliding_window_view(losses, 5), axis=1).tolist()  # of long courses, at once
     if smooth[-1] <= 1.5 * min(smooth):
         return None
     text = f"the loss rose from {min(smooth):.4g} to {smooth[-1]:.4g}: the learning rate is too high"
@@ -85,8 +85,9 @@ def _stalled(history: Sequence[Moment], rate: float, images: int) -> Verdict | N
     measured = _measured(history)
     if len(measured) < 5 or measured[-1].learning_rate < 0.3 * rate:
         return None
-    window = [point for point in measured if point.images_seen >= measured[-1].images_seen - images / 4]
-    before = [point for point in measured if point not in window]
+    begins = measured[-1].images_seen - images / 4
+    window = [point for point in measured if point.images_seen >= begins]
+    before = [point for point in measured if point.images_seen < begins]
     if len(window) < 3 or not before:
         return None
     best, now = min(_held_out(before)), min(_held_out(window))

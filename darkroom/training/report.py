@@ -15,6 +15,8 @@ from darkroom.training.coverage import times_seen
 from darkroom.training.held_out import BANDS
 from darkroom.training.quick import NAME
 
+STRIPS = 32  # sheets of which the film strip shows a part: of hundreds, nobody would see one
+
 
 def write_report(report: Path, state: State, parameters: int, course: Course, images: ImageSet) -> None:
     """loss.csv, scores.csv and coverage.csv (for `dvc plots` and spreadsheets), loss.png, metrics.json."""
@@ -59,10 +61,10 @@ def _plot(path: Path, history: list[Moment]) -> None:
 
 
 def film_strip(sheets: list[Path], report: Path) -> None:
-    """The last sheet as samples.png; the first row of every sheet, oldest on top, as film_strip.png."""
+    """The last sheet as samples.png; the first row of others, oldest on top, as film_strip.png: of at most `STRIPS`."""
     shutil.copyfile(sheets[-1], report / "samples.png")
     rows = []
-    for sheet in sheets:
-        with Image.open(sheet) as image:
+    for place in np.unique(np.linspace(0, len(sheets) - 1, STRIPS).round().astype(int)):
+        with Image.open(sheets[place]) as image:
             rows.append(np.asarray(image)[: image.height // 3])
     Image.fromarray(np.concatenate(rows)).save(report / "film_strip.png")

@@ -85,11 +85,12 @@ def test_bad_params_are_refused_before_a_workspace_is_made(failed: Failed, tmp_p
 
 def test_a_new_workspace_says_its_size_and_can_be_of_another(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["init", str(tmp_path / "small")]) == 0
-    assert "images are cut to 32 x 32 pixels; --size N fits" in capsys.readouterr().out
-    assert main(["init", str(tmp_path / "large"), "--size", "64"]) == 0
+    assert "images are cut to 32 x 32 pixels, and 19,200 are seen in training" in capsys.readouterr().out
+    assert main(["init", str(tmp_path / "large"), "--size", "64", "--images", "192000"]) == 0
     assert "train_base.network.widening" in capsys.readouterr().out
     text = (tmp_path / "large/params.yaml").read_text(encoding="utf-8")
     settings = read_params(tmp_path / "large/params.yaml")
+    assert (settings.train_base.checkpoint_every, settings.train_base.averaging.halflife_images) == (32000, 10000)
     assert settings.curate.image_size == 64 and "# noise levels at which either is applied" in text
     assert "    - {kind: smallest_side, least: 64} # pixels\n" in text
 

@@ -132,7 +132,8 @@ def test_parts_of_low_rank_change_nothing_at_first_and_their_merging_nothing_aft
     condition = Condition(torch.tensor([0, 1, -1]), torch.zeros(3, 0))
     torch.testing.assert_close(model(noisy, sigma, condition), plain(noisy, sigma, condition))
     learning = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    assert learning and all(name.endswith((".up", ".down")) for name in learning)
+    tables = [name for name in learning if not name.endswith((".up", ".down"))]
+    assert len(learning) > len(tables) and tables == ["network.label.weight"]
     with torch.no_grad():
         for value in learning.values():
             value.add_(0.1)
@@ -149,11 +150,35 @@ def test_low_rank_moves_each_matrix_by_its_rank_at_most_and_resumes_bit_for_bit(
     assert any("of the parameters learn" in event.text for event in events if isinstance(event, Noted))
     before, after = (load_model(folder, CPU)[0].state_dict() for folder in (base, places.out))
     moved = [name for name in before if not torch.equal(before[name], after[name])]
-    assert moved and all(before[name].ndim == 2 for name in moved)
-    assert max(int(torch.linalg.matrix_rank(after[name] - before[name], rtol=1e-3)) for name in moved) == 4
+    apart = [(after[name] - before[name]).flatten(1) for name in moved if name != "network.label.weight"]
+    assert len(apart) > 1 and all(before[name].ndim in (2, 4) for name in moved)
+    assert max(int(torch.linalg.matrix_rank(one, rtol=1e-3)) for one in apart) == 4
     stopped_after(finetune(low, base, places), 5)
     _, resumed = finished(finetune(low, base, places))
     assert resumed.digest == straight.digest
+
+
+def test_low_rank_reaches_the_convolutions_of_a_unet() -> None:
+    unet = {"kind": "unet", "width": 32, "widening": [1, 2], "depth": 1, "attention": 4}
+    model = LowRank.model_validate(LOW_RANK).prepare(build(card(network=unet)), seed=0)
+    wide = {
+        name
+        for name, layer in model.named_modules()
+        if isinstance(layer, torch.nn.Conv2d) and min(layer.weight.flatten(1).shape) > 4
+    }
+    assert any("attention.enter" in name for name in wide) and any(name.endswith("leave") for name in wide)
+    parts = {name.partition(".parametrizations")[0] for name, value in model.named_parameters() if value.requires_grad}
+    assert wide <= parts
+
+
+def test_low_rank_learns_a_new_label(base: Path, places: Places) -> None:
+    write_three_labels(places)
+    finished(finetune(section(method=LOW_RANK, focus=["dim"], learning_rate=1e-2), base, places))
+    tuned, about = load_model(places.out, CPU)
+    table = tuned.state_dict()["network.label.weight"]
+    before = load_model(base, CPU)[0].state_dict()["network.label.weight"]
+    assert about.labels == ("dark", "dim", "light")
+    assert (table[1] - before[-1]).abs().max() > 1e-3  # it began as "not told"
 
 
 def test_other_images_are_mixed_in_by_their_share() -> None:
@@ -164,11 +189,16 @@ def test_other_images_are_mixed_in_by_their_share() -> None:
         assert all(path.startswith(everything.names[label]) for path, label in zip(mixed.paths, mixed.labels, strict=True))
 
 
-def test_a_new_label_grows_the_table_and_old_ones_keep_theirs(base: Path, places: Places) -> None:
+def write_three_labels(places: Places) -> None:
+    """A data set with a label that the base does not know."""
     for split, count in (("train", 21), ("validation", 9)):
         images = painted(count, seed=count)
         grown = ImageSet(images.pixels, np.arange(count) % 3, ("dark", "dim", "light"), images.paths)
         write_split(places.data, split, grown)
+
+
+def test_a_new_label_grows_the_table_and_old_ones_keep_theirs(base: Path, places: Places) -> None:
+    write_three_labels(places)
     plain, about = load_model(base, CPU)
     events, _ = finished(finetune(section(focus=["dim"]), base, places))
     assert any(event.text == "new labels: dim" for event in events if isinstance(event, Noted))

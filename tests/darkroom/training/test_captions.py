@@ -18,6 +18,7 @@ from darkroom.networks.captioned import longest_text, tokens_of
 from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import build, load_model
 from darkroom.sampling import draw, noise_for
+from darkroom.training import held_out
 from darkroom.training.batches import Batch, Batches
 from darkroom.training.course import Materials, Sheet
 from darkroom.training.held_out import held_out_loss
@@ -124,6 +125,14 @@ def test_the_held_out_loss_is_that_of_what_is_said() -> None:
     model, section = stirred(build(card(network=CAPTIONED))), base_section(network=CAPTIONED)
     sets = [replace(painted(6, seed=2), captions=captions) for captions in (("night",) * 6, ("day",) * 6, ())]
     assert len({held_out_loss(model, section, materials_of(images))[0] for images in sets}) == 3
+
+
+def test_of_many_held_out_images_some_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, section, images = stirred(build(card())), base_section(), painted(9, seed=2)
+    some = held_out_loss(model, section, materials_of(images.at(np.array([0, 4, 8]))))
+    whole = held_out_loss(model, section, materials_of(images))
+    monkeypatch.setattr(held_out, "MOST_HELD_OUT", 3)
+    assert held_out_loss(model, section, materials_of(images)) == some != whole
 
 
 def test_captions_that_no_network_reads_are_told_of(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from darkroom.events import Noted, SamplesDrawn
 from darkroom.images import write_split
 from darkroom.networks.saved import load_model
 from darkroom.refs import digest_of
+from darkroom.training import report
 from darkroom.training.train_base import train_base
 from tests.darkroom.tiny import MIRROR, base_section, finished, painted, prepare
 
@@ -46,6 +47,15 @@ def test_the_model_and_its_report(tmp_path: Path) -> None:
     assert strip.shape == (len(sheets) * (len(samples) // 3), *samples.shape[1:])
     assert (strip[-len(samples) // 3 :] == samples[: len(samples) // 3]).all()
     assert str(tmp_path) not in (places.out / "model.json").read_text() + (places.report / "metrics.json").read_text()
+
+
+def test_a_film_strip_shows_some_of_many_sheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "STRIPS", 3)
+    for number in range(9):
+        Image.new("RGB", (6, 9), (number, number, number)).save(tmp_path / f"{number}.png")
+    report.film_strip(sorted(tmp_path.glob("*.png")), tmp_path)
+    assert picture(tmp_path / "film_strip.png")[::3, 0, 0].tolist() == [0, 4, 8]
+    assert (picture(tmp_path / "samples.png") == 8).all()
 
 
 def test_the_last_sheet_is_of_the_model_that_is_kept(tmp_path: Path) -> None:
