@@ -49,6 +49,14 @@ def test_the_model_and_its_report(tmp_path: Path) -> None:
     assert str(tmp_path) not in (places.out / "model.json").read_text() + (places.report / "metrics.json").read_text()
 
 
+@pytest.mark.parametrize("attention", [4, 8])
+def test_a_unet_that_sees_no_image_as_a_whole_is_told_of(tmp_path: Path, attention: int) -> None:
+    network = {"kind": "unet", "width": 32, "widening": [1], "depth": 1, "attention": attention}
+    events, _ = finished(train_base(base_section(network=network, images=4), prepare(tmp_path)))
+    told = [event.text for event in events if isinstance(event, Noted) and "nothing sees an image as a whole" in event.text]
+    assert len(told) == (1 if attention == 4 else 0)
+
+
 def test_a_film_strip_shows_some_of_many_sheets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report, "STRIPS", 3)
     for number in range(9):
