@@ -122,10 +122,15 @@ def merge_parts(model: Denoiser) -> None:
 
 
 def _said_of_captions(images: ImageSet, card: ModelCard) -> Iterator[Event]:
-    """That captions are there and not read, where it is so."""
-    captioned = sum(bool(caption) for caption in images.captions)
-    if captioned and not isinstance(card.network, ReadsCaptions):
-        yield Noted(f"{captioned:,} images have captions, which this network does not read; `network.kind: captioned` does")
+    """That captions are there and not read, or not to their end, where it is so."""
+    captions, network = [caption.encode(errors="replace") for caption in images.captions if caption], card.network
+    if captions and not isinstance(network, ReadsCaptions):
+        yield Noted(f"{len(captions):,} images have captions, which this network does not read; `network.kind: captioned` does")
+    elif isinstance(network, ReadsCaptions) and (longer := sum(len(caption) > network.length for caption in captions)):
+        yield Noted(
+            f"{longer:,} of {len(captions):,} captions are longer than network.length ({network.length} bytes): the rest of them "
+            f"is not read; the longest has {max(map(len, captions))}"
+        )
 
 
 def _said_of_attention(card: ModelCard) -> Iterator[Event]:

@@ -145,6 +145,14 @@ def test_captions_that_no_network_reads_are_told_of(tmp_path: Path) -> None:
     assert not (places.report / "samples.txt").exists()
 
 
+def test_captions_that_are_not_read_to_their_end_are_told_of(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    write_captions(places, {"train": ("night" * 20, "day")})
+    events, _ = finished(train_base(base_section(network=CAPTIONED, images=4), places))
+    said = [event.text for event in events if isinstance(event, Noted)]
+    assert any("10 of 20 captions are longer than network.length" in text and "the longest has 100" in text for text in said)
+
+
 @pytest.mark.parametrize("length", [4, 40])
 def test_a_network_cuts_or_fills_what_it_is_told(length: int) -> None:
     model = stirred(build(card(network=CAPTIONED)))
