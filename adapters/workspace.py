@@ -82,11 +82,17 @@ def make_workspace(folder: Path, source: Path | None, params: str | None = None)
     return folder
 
 
-def change_params(workspace: Path, changes: Mapping[str, Any]) -> list[str]:
-    """Write changed settings into params.yaml, comments and order kept. Returns the paths of those that differ."""
-    file, yaml = workspace / "params.yaml", YAML()
+def _yaml() -> YAML:
+    """Reads and writes YAML as it is written in the files of a workspace, comments and order kept."""
+    yaml = YAML()
     yaml.width, yaml.preserve_quotes = 160, True
     yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def change_params(workspace: Path, changes: Mapping[str, Any]) -> list[str]:
+    """Write changed settings into params.yaml, comments and order kept. Returns the paths of those that differ."""
+    file, yaml = workspace / "params.yaml", _yaml()
     content = yaml.load(file.read_text(encoding="utf-8"))
     changed = list(_merge(content, changes))
     if changed:
@@ -143,9 +149,7 @@ def template(name: str) -> str:
 
 def _without_code(text: str) -> str:
     """dvc.yaml for a workspace that does not hold the code: files of code out, the digest of the stage's code in."""
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = 160, True
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml = _yaml()
     content = yaml.load(text)
     for name, stage in content["stages"].items():
         stage["deps"] = [path for path in stage["deps"] if not path.startswith("darkroom/")]

@@ -17,7 +17,7 @@ def add_words(words: Words) -> None:
     _servers(words)
 
 
-def fitting_options(word: argparse.ArgumentParser) -> None:
+def _fitting_options(word: argparse.ArgumentParser) -> None:
     """`--size N` and `--images N`: both are written into the workspace's params.yaml."""
     size_option(word)
     what = "images that base training sees; warm-up, average and cadences are fitted to it"
@@ -40,7 +40,7 @@ def _run(words: Words) -> None:
         "Without a workspace for them, one is made: ./darkroom-FOLDER",
     )
     word.add_argument("--params", type=Path, metavar="FILE", help="settings to use in place of the workspace's params.yaml")
-    fitting_options(word)
+    _fitting_options(word)
     workspace_option(word)
 
     def act(given: argparse.Namespace) -> int:
@@ -79,7 +79,7 @@ def _init(words: Words) -> None:
     )
     word.add_argument("folder", type=Path, metavar="DIR")
     word.add_argument("--data", type=Path, metavar="FOLDER", help="your images, read where they lie")
-    fitting_options(word)
+    _fitting_options(word)
 
     def act(given: argparse.Namespace) -> int:
         from cli.run import init

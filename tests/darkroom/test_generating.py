@@ -200,6 +200,10 @@ def test_a_weaker_model_is_left_behind_and_named_in_the_image(source: Source, tm
     assert np.array_equal(alone, left) and not np.array_equal(alone, away)
     made = read_provenance(tmp_path / "away" / "seed3-000000.png").made
     assert made.away_from is not None and (made.away_from["model"], made.away_from["scale"]) == ("weaker", 2.0)
+    nowhere = Drawing.model_validate(DRAWING | {"guided_levels": {"least": 1e5, "most": 1e6}})  # above every level of noise
+    finished(generate_folder(source, wish(2, weaker=Weaker(weaker, 2.0), drawing=nowhere), tmp_path / "nowhere", 2))
+    unled = [np.asarray(Image.open(file)) for file in sorted((tmp_path / "nowhere").glob("seed*.png"))]
+    assert np.array_equal(alone, unled)
     with pytest.raises(GeneratingError, match="away_from"):
         finished(generate_folder(source, wish(2), tmp_path / "away", 2))
     with pytest.raises(GeneratingError, match="nan times away from weaker: give 0 to 20"):
