@@ -28,19 +28,22 @@ def changes_for(settings: Params, size: int) -> dict[str, Any]:
     if size == before:
         return {}
     base, drawing, features, times = settings.train_base, settings.train_base.drawing, settings.evaluate.features, size / before
-    levels = {**drawing.guided_levels.model_dump(), "most": _rounded(drawing.guided_levels.most * times)}
-    wanted = {
+    wanted: dict[str, Any] = {
         "curate": {"image_size": size, "filters": [_not_enlarged(one, size) for one in settings.curate.filters]},
         "train_base": {
             "network": resized(base.network, before, size).model_dump(mode="json"),
             "noise": _density(base.noise, times).model_dump(mode="json"),
-            "drawing": {"schedule": _schedule(drawing.schedule, times).model_dump(mode="json"), "guided_levels": levels},
+            "drawing": {
+                "schedule": _schedule(drawing.schedule, times).model_dump(mode="json"),
+                "guided_levels": {"most": _rounded(drawing.guided_levels.most * times)},
+            },
         },
         "finetune": {"noise": _density(settings.finetune.noise, times).model_dump(mode="json")},
+        "evaluate": {"drawing": {"guided_levels": {"most": _rounded(settings.evaluate.drawing.guided_levels.most * times)}}},
     }
     if features.kind == "efficientnet_lite0":
         seen = -(-min(max(size, SEEN[0]), SEEN[1]) // 32) * 32  # it halves them five times
-        wanted["evaluate"] = {"features": {"side": max(features.side, seen)}}
+        wanted["evaluate"]["features"] = {"side": max(features.side, seen)}
     return differing(settings.model_dump(mode="json", by_alias=True), wanted)
 
 

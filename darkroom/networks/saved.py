@@ -72,12 +72,13 @@ class Drawing(Section):
 
 
 class ChosenDrawing(Section):
-    """What of a drawing can be chosen once a model is trained; its noise levels belong to its training."""
+    """What of a drawing can be chosen once a model is trained; the levels that sampling visits belong to its training."""
 
     sampler: Sampler
     steps: Steps
     guidance: Guidance
     away: Away
+    guided_levels: GuidedLevels
 
     def of(self, card: "ModelCard") -> Drawing:
         """A model's own drawing, changed to this choice; one that keeps no earlier weights is not led away from any."""

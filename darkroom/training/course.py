@@ -18,6 +18,7 @@ from darkroom.training.loss import Weighting
 from darkroom.training.optimisers import Optimiser
 
 CADENCES = ("report_every", "held_out_every", "samples_every", "checkpoint_every")
+WATCHING = {"device", "patience", *CADENCES}  # where a course runs, how it is watched: it goes on where these have changed
 
 
 class TrainingStopped(ValueError):

@@ -76,9 +76,10 @@ def train_folder(request: Request, out: Path, conduct: Conduct = UNSTEERED) -> G
         wait_for_all()
         yield from _trained_once(request, work, conduct)
     else:
-        goes_on = _recorded(work) == facts
+        before = _recorded(work)
+        goes_on = before == facts
         if not goes_on:
-            _clear(work)
+            _clear(work, before, facts)
             (work / REQUEST).write_text(json.dumps(facts), encoding="utf-8")
         yield from kept(_steps(request, work, conduct), work / EVENTS, anew=not goes_on)
         _move(work, out)
@@ -99,11 +100,18 @@ def _check(request: Request, out: Path) -> None:
         request.train.network.build(request.curate.image_size, 1, 0)
 
 
-def _clear(work: Path) -> None:
-    """Make room for another request. Checkpoints stay: each course has its own, tells what differs, and can be gone back to."""
+def _clear(work: Path, before: Any, now: dict[str, Any]) -> None:
+    """Make room for another request. What was prepared of the same images in the same way stays, and so do checkpoints: each
+    course has its own, tells what differs, and can be gone back to."""
     work.mkdir(parents=True, exist_ok=True)
+    places, kept = places_in(work), {places_in(work).checkpoints}
+    same = {name for name in ("images", "curate", "augment") if isinstance(before, dict) and before.get(name) == now[name]}
+    if {"images", "curate"} <= same:
+        kept.add(places.data)
+        if "augment" in same:
+            kept.add(places.augmented)
     for file in work.iterdir():
-        if file.is_dir() and file != places_in(work).checkpoints:
+        if file.is_dir() and file not in kept:
             shutil.rmtree(file)
         elif file.is_file():
             file.unlink()

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
@@ -22,7 +22,7 @@ from darkroom.refs import WeightsRef, digest_of, replaced
 from darkroom.sampling import draw_rows
 from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import Moment, State, forget_checkpoints
-from darkroom.training.course import Conduct, Course, Materials, Sheet
+from darkroom.training.course import WATCHING, Conduct, Course, Materials, Sheet
 from darkroom.training.course_folders import entered
 from darkroom.training.held_out import held_out_loss
 from darkroom.training.loop import train
@@ -65,10 +65,7 @@ def run_course(
         yield Noted(f"{learning / parameters:.1%} of the parameters learn")
     yield from _said_of_captions(splits.train, card)
     yield from _said_of_attention(card)
-    facts = {**course.model_dump(mode="json"), "model": card.model_dump(mode="json"), "recipe": digest_of(places.augmented)}
-    if encoder := encoder_of(model):
-        facts["encoder"] = digests_of(encoder)
-    checkpoints = yield from entered(places.checkpoints, facts)
+    checkpoints = yield from entered(places.checkpoints, facts_of(model, card, course, places))
 
     def draw_sheet(averaged: Denoiser, images_seen: int) -> Sheet:
         path = checkpoints / "samples" / f"{images_seen:012d}.png"
@@ -102,6 +99,15 @@ def run_course(
     made = WeightsRef(str(places.out), digest_of(places.out), parameters)
     wait_for_all()  # the first may move the model as soon as it returns
     return made
+
+
+def facts_of(model: Denoiser, card: ModelCard, course: Course, places: Places) -> dict[str, Any]:
+    """All that decides what a course learns: where this is the same, it goes on from its checkpoints."""
+    facts = course.model_dump(mode="json", exclude=WATCHING | {"drawing"})
+    facts |= {"model": card.model_dump(mode="json", exclude={"drawing"}), "recipe": digest_of(places.augmented)}
+    if encoder := encoder_of(model):
+        facts["encoder"] = digests_of(encoder)
+    return facts
 
 
 def as_they_are(model: Denoiser, course: Course, materials: Materials, device: torch.device) -> Generator[Event, None, State]:

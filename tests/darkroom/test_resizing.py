@@ -67,6 +67,7 @@ def test_four_times_the_side_is_trained_and_drawn_at_four_times_the_noise(noise:
         )  # that one begins at HIGHEST
         middle = [one.train_base.drawing.schedule.levels(8)[4] for one in (small, large)]
         assert middle[1] > middle[0]
+    assert large.evaluate.drawing.guided_levels.most == 4 * small.evaluate.drawing.guided_levels.most
     assert large.train_base.drawing.guided_levels.most == 4 * small.train_base.drawing.guided_levels.most
     assert torch.allclose(large.finetune.noise.sigmas(quantiles), 4 * small.finetune.noise.sigmas(quantiles), rtol=2e-3)
     back = of_size(large, 32).train_base

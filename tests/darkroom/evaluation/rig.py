@@ -17,7 +17,13 @@ from tests.darkroom.tiny import card
 
 SETTINGS: dict[str, Any] = {
     "images": 24,
-    "drawing": {"sampler": {"kind": "heun"}, "steps": 3, "guidance": 1.0, "away": 1.0},
+    "drawing": {
+        "sampler": {"kind": "heun"},
+        "steps": 3,
+        "guidance": 1.0,
+        "away": 1.0,
+        "guided_levels": {"least": 0.0, "most": 1000.0},
+    },
     "weights": {"kind": "as_trained"},
     "seed": 5,
     "seeds": 1,

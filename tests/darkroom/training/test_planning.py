@@ -11,7 +11,7 @@ import torch
 
 from darkroom.augmentation import AugmentSection
 from darkroom.curation.curate import CurateSection
-from darkroom.events import Event, Noted
+from darkroom.events import Event, Noted, Progressed, followed
 from darkroom.networks.saved import load_model
 from darkroom.refs import digest_of
 from darkroom.stage import StoppedOnRequest
@@ -59,6 +59,24 @@ def test_a_folder_becomes_a_model_folder_and_the_same_again_is_unchanged(tmp_pat
     _, other = finished(train_folder(request_for(pictures), tmp_path / "again"))
     assert other.digest == ref.digest
     assert digest_of(pictures) == before
+
+
+def test_another_rate_trains_anew_on_the_images_as_they_were_curated(tmp_path: Path) -> None:
+    out, pictures = tmp_path / "model", draw_images(tmp_path / "own", 40)
+
+    def curated(**changes: Any) -> bool:
+        """Whether a request, stopped after its first batches, looked at the images once more."""
+        asked, told = iter([False, False, True]), list[Event]()
+        with pytest.raises(StoppedOnRequest):
+            followed(train_folder(request_for(pictures, **changes), out, Conduct(lambda: next(asked))), told.append)
+        return any(isinstance(event, Progressed) and event.doing == "reading" for event in told)
+
+    assert curated()
+    assert not curated(learning_rate=1e-3)
+    assert (out / "work/data").is_dir()
+    assert not curated(seed=9)
+    next(pictures.rglob("*.png")).unlink()
+    assert curated(seed=9)
 
 
 def test_killed_while_its_files_are_moved_it_does_not_train_again(tmp_path: Path, pictures: Path) -> None:

@@ -16,13 +16,14 @@ import pytest
 import torch
 
 from darkroom.events import Event, Noted, SnapshotSaved
+from darkroom.networks.saved import read_card
 from darkroom.refs import digest_of
 from darkroom.stage import StoppedOnRequest
 from darkroom.training import checkpoints
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Conduct
 from darkroom.training.train_base import train_base
-from tests.darkroom.tiny import MIRROR, base_section, finished, prepare, stopped_after, write_recipe
+from tests.darkroom.tiny import MIRROR, SETTINGS, base_section, finished, prepare, stopped_after, write_recipe
 from tests.darkroom.training import interrupted
 from tests.darkroom.training.rig import course, differing
 from tests.processes import process_of
@@ -93,6 +94,19 @@ def test_other_settings_data_or_augmentations_begin_anew(tmp_path: Path) -> None
     index = places.data / "train.json"
     index.write_text(index.read_text().replace("light/20-01.png", "light/20-99.png"))
     assert begins_anew()
+
+
+def test_watched_or_drawn_otherwise_it_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    straight, changed = prepare(tmp_path / "straight"), prepare(tmp_path / "changed")
+    _, ref = finished(train_base(base_section(), straight))
+    stopped_after(train_base(base_section(), changed), 6)
+    cadences = {"report_every": 8, "held_out_every": 24, "samples_every": 20, "checkpoint_every": 16}
+    drawing = {**SETTINGS["drawing"], "steps": 3, "guidance": 2.0}
+    events, resumed = finished(train_base(base_section(**cadences, device="auto", patience=9, drawing=drawing), changed))
+    assert any(isinstance(event, Noted) and "going on from 24 images seen" in event.text for event in events)
+    assert digest_of(changed.out / "weights.safetensors") == digest_of(straight.out / "weights.safetensors")
+    assert read_card(changed.out).drawing.steps == 3
+    assert resumed.digest != ref.digest  # the card says how it is drawn
 
 
 def test_killed_in_the_middle_it_ends_the_same(tmp_path: Path) -> None:

@@ -95,7 +95,9 @@ def test_without_a_share_none_is_kept_and_the_model_is_drawn_as_it_is(tmp_path: 
     assert any("drawn without drawing.away" in event.text for event in events if isinstance(event, Noted))
     assert not (places.out / WEAKER).exists()
     assert (about.keeps_weaker, about.drawing.away) == (False, 1.0)
-    wanted = ChosenDrawing.model_validate({"sampler": {"kind": "euler"}, "steps": 2, "guidance": 1.0, "away": 3.0})
+    wanted = ChosenDrawing.model_validate(
+        {"sampler": {"kind": "euler"}, "steps": 2, "guidance": 1.0, "away": 3.0, "guided_levels": {"least": 0.0, "most": 2.0}}
+    )
     assert wanted.of(about).away == 1.0
     assert wanted.of(read_card(saved(tmp_path / "other"))).away == 3.0
 
