@@ -88,7 +88,8 @@ def _start(job: Job, course: Course, champion: Version | None) -> dict[str, obje
         folder = base
     digest = _keep_weights(job.workspace, folder)
     share = round(job.settings.train_base.images * job.settings.retrain.warm_images)
-    budget = share if course is Course.WARM else min(share, job.settings.finetune.images)
+    few = job.settings.finetune.images or share  # 0: nothing is fine-tuned here, so the base itself must learn what changed
+    budget = share if course is Course.WARM else min(share, few)
     return {"kind": "weights", "digest": digest, "budget": max(1, budget)}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event, Noted
@@ -26,6 +26,9 @@ ACROSS = 8  # images in a row of the comparison
 class FinetuneSection(Course):
     """Settings of the fine-tuning."""
 
+    images: Annotated[
+        NonNegativeInt, Field(description="budget: images seen; 0 leaves the base as it is, and it is what is registered")
+    ]
     focus: Annotated[list[str], Field(description="labels to fine-tune on; none means all")]
     method: Method
     preserve: Annotated[float, Field(ge=0, lt=1, description="share of images with other labels, against forgetting them")]
@@ -59,8 +62,11 @@ def finetune(
     mixed = preserving(images, everything, section.preserve, section.seed)
     if len(mixed) > len(images):
         yield Noted(f"{len(mixed) - len(images):,} images of other labels are mixed in, against forgetting them")
-    learning = section.method.prepare(model.train(), section.seed)
-    ref = yield from run_course(learning, tuned, section, Splits(mixed, held_out), places, conduct)
+    if section.images:
+        model = section.method.prepare(model.train(), section.seed)
+    else:
+        yield Noted("finetune.images is 0: the base stays as it is")
+    ref = yield from run_course(model, tuned, section, Splits(mixed, held_out), places, conduct)
     if leads():
         _compare(base, places, section.seed)
     return WeightsRef(ref.path, ref.digest, sum(value.numel() for value in build(tuned, encoder_of(model)).parameters()))

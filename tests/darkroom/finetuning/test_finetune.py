@@ -1,6 +1,7 @@
 """Fine-tuning: from the base's weights, on its focus, and the base left as it was."""
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from darkroom.finetuning.finetune import FinetuneSection, finetune, preserving, 
 from darkroom.finetuning.low_rank import LowRank
 from darkroom.images import ImageSet, read_split, write_split
 from darkroom.networks.denoiser import Condition
-from darkroom.networks.saved import ModelError, build, load_model, save_model
+from darkroom.networks.saved import ModelError, build, load_model, read_card, save_model
 from darkroom.refs import digest_of
 from darkroom.training.session import Places, merge_parts
 from tests.darkroom.tiny import MIRROR, SETTINGS, card, finished, painted, prepare, stirred, stopped_after, write_recipe
@@ -68,6 +69,16 @@ def test_what_the_card_says(base: Path, places: Places) -> None:
     assert about.labels == ("dark", "light")
     assert ref.digest == digest_of(places.out)
     assert isinstance(events[0], Noted) and "10 images, 3 held out" in events[0].text
+
+
+@pytest.mark.parametrize("method", [{"kind": "full"}, {"kind": "low_rank", "rank": 2, "scale": 1.0}])
+def test_with_no_images_to_see_the_base_stays_and_is_measured(base: Path, places: Places, method: dict[str, Any]) -> None:
+    events, ref = finished(finetune(section(images=0, method=method), base, places))
+    assert distance(base, places.out) == 0
+    assert "finetune.images is 0: the base stays as it is" in [event.text for event in events if isinstance(event, Noted)]
+    assert read_card(places.out).images_seen == 500
+    told = json.loads((places.report / "metrics.json").read_text(encoding="utf-8"))
+    assert (told["images_seen"], told["held_out_loss"] > 0, ref.digest) == (0, True, digest_of(places.out))
 
 
 def test_without_a_focus_it_takes_all_images(base: Path, places: Places) -> None:
