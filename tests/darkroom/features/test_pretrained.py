@@ -13,7 +13,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from darkroom.features import pretrained
-from darkroom.features.features import Clip, Dinov2, FeaturesUnavailable, InceptionFeatures, raw
+from darkroom.features.features import (
+    Clip,
+    Dinov2,
+    EfficientNetLite0,
+    Features,
+    FeaturesUnavailable,
+    InceptionFeatures,
+    ShrunkPixels,
+    raw,
+)
 from darkroom.features.inception import Inception, resized
 from darkroom.images import Pixels
 
@@ -107,6 +116,27 @@ def test_networks_are_loaded_without_touching_the_random_stream(dinov2: Path) ->
     Dinov2(kind="dinov2", model="own", side=28, weights=str(dinov2)).opened()
     pretrained.lite0()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_everything_that_describes_is_where_the_images_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dinov2: Path, clip: Path
+) -> None:
+    """On a GPU, too: torch's `meta` device, like it, takes no tensor of another."""
+    file = tmp_path / pretrained.INCEPTION_FILE
+    torch.save(Inception().state_dict(), file)
+    kinds: list[Features] = [
+        EfficientNetLite0(kind="efficientnet_lite0", side=64),
+        Dinov2(kind="dinov2", model="own", side=28, weights=str(dinov2)),
+        Clip(kind="clip", model="own", weights=str(clip)),
+        InceptionFeatures(kind="inception", weights=str(file)),
+        ShrunkPixels(kind="pixels", side=4),
+    ]
+    monkeypatch.setattr(pretrained, "INCEPTION_SHA256", kinds[3].identity())
+    monkeypatch.setattr("darkroom.features.features.device", lambda: torch.device("meta"))
+    for features, width in zip(kinds, (1280, 32, 24, 2048, 48), strict=True):
+        with torch.inference_mode():
+            described = features.opened()(torch.empty(2, 3, 32, 32, device="meta"))
+        assert (described.device.type, described.shape) == ("meta", (2, width)), features.kind
 
 
 def test_inception_has_the_parts_of_the_published_weights(
