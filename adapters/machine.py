@@ -81,11 +81,6 @@ def curating_on() -> str | None:
     return setting("DARKROOM_CURATE_ON")
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 def signing_key() -> Path | None:
     """The file of the private key that signs images: DARKROOM_SIGNING_KEY; None where images are not to be signed."""
     given = setting("DARKROOM_SIGNING_KEY")

@@ -5,6 +5,7 @@ import json
 from prefect import task
 
 from adapters import machine, prefect_runs
+from darkroom.cores import cores
 from darkroom.curation import curate as curation
 from darkroom.curation.choices import read_choices
 from tasks.job import STEP, Done, Job, brought_up_to_date
@@ -17,7 +18,7 @@ def curate(job: Job) -> Done:
     section = job.settings.curate
     source, out, report = job.workspace / section.source, job.workspace / "data/curated", job.workspace / "reports/curate"
     memory, choices = job.workspace / curation.MEMORY, read_choices(job.workspace / section.choices)
-    looks = looks_by(machine.curating_on(), machine.processors())
+    looks = looks_by(machine.curating_on(), cores())
     done = brought_up_to_date(
         job,
         "curate",

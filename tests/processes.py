@@ -9,8 +9,8 @@ FORKED = multiprocessing.get_context("forkserver")
 FORKED.set_forkserver_preload(["torch._dynamo", "albumentations", "darkroom.training.train_base"])
 
 
-def process_of(act: Callable[..., None], *given: Any) -> BaseProcess:
-    """A started process that calls `act`, a function of a module, and does not outlive this one."""
-    process = FORKED.Process(target=act, args=given, daemon=True)
+def process_of(act: Callable[..., None], *given: Any, parent: bool = False) -> BaseProcess:
+    """A started process that calls `act`, a function of a module, and does not outlive this one, unless it has children."""
+    process = FORKED.Process(target=act, args=given, daemon=not parent)
     process.start()
     return process

@@ -1,12 +1,12 @@
 """Looks at every file of a source: those that earlier runs took are remembered, the others are taken by workers."""
 
-import os
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from darkroom.cores import cores
 from darkroom.curation.examining import Examined, Look, Way, as_examined
 from darkroom.curation.memory import FLEETING, Memory
 from darkroom.curation.reading import Candidate
@@ -34,7 +34,7 @@ def gather(
         yield Noted(f"{len(candidates) - len(unknown):,} of {len(candidates):,} files are unchanged and not read again")
     unknown.sort(key=lambda index: candidates[index].place)  # members of an archive are read as they lie in it
     errand = Errand(top, way, memory.database, MOST_SECONDS)
-    answers = (looks or examined)(errand, candidates, unknown, workers or len(os.sched_getaffinity(0)))
+    answers = (looks or examined)(errand, candidates, unknown, workers or cores())
     fleeting = yield from _remembered(answers, candidates, len(unknown), memory, digests)
     memory.keep()
 

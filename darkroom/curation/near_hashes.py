@@ -4,13 +4,14 @@ Multi-index hashing (Norouzi, Punjani and Fleet, CVPR 2012): of two hashes that 
 very few. So only hashes are compared whose parts are equal but for one or two bits. Exact.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
+
+from darkroom.cores import cores
 
 Hashes = NDArray[np.uint64]
 Numbers = NDArray[np.int64]
@@ -74,7 +75,7 @@ def _near(hashes: Hashes, others: Hashes | None, distance: int) -> Numbers:
         return _near_of_few(hashes, others, distance)
     radii = [(distance + 1 + part) // PARTS - 1 for part in range(PARTS)]  # if every part differs by more, so does the whole
     found = [np.empty((0, 2), np.int64)]
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for part in (one for one in range(PARTS) if radii[one] >= 0):
             left = _sorted(hashes, part)
             search = _Search(left, left if others is None else _sorted(others, part), others is None, distance, radii, part)

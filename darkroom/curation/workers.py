@@ -13,6 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
@@ -173,7 +174,8 @@ def serve(handle: int) -> None:
     """The life of a worker: read what to do from a pipe, answer, until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the run, which ends its workers
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends this process, wherever it is stuck
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
+    with suppress(ValueError, OSError):  # macOS refuses: there, the largest number of pixels is what limits an image
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
     line = Connection(handle)
     try:
         errand: Errand = line.recv()

@@ -1,87 +1,135 @@
 """Batches with their noise: pure functions of (seed, images seen). To stop, go on or share out the work changes nothing."""
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+import sys
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
+from darkroom.cores import cores
 from darkroom.images import ImageSet, Pixels, to_model
 from darkroom.networks.captioned import longest_text, text_of
 from darkroom.networks.denoiser import Condition
 from darkroom.randomness import NOISE, BucketOrder, DataOrder, torch_seed
-from darkroom.training.course import Course, Materials
+from darkroom.training.batch import Batch
+from darkroom.training.course import Course, Materials, TrainingStopped
+from darkroom.training.parallel import bounds, place
 
-BY_NAME = 0.25  # of the images with a caption, the share that is told by the label's name: a model is asked by either
-
-
-@dataclass(frozen=True)
-class Batch:
-    """`images` and `noise` float32 [n, 3, h, w], of one shape, `sigma` [n], what the network is told, which `rows` of the set."""
-
-    rows: NDArray[np.int64]
-    images: Tensor
-    sigma: Tensor
-    noise: Tensor
-    condition: Condition
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def part(self, start: int, stop: int) -> "Batch":
-        """The images from `start` up to `stop`, each with the noise it has in the whole."""
-        return self._each(lambda value: value[start:stop], self.rows[start:stop])
-
-    def on(self, device: torch.device) -> "Batch":
-        """The same on a device."""
-        return self._each(lambda value: value.to(device, non_blocking=True), self.rows)
-
-    def _each(self, act: Callable[[Tensor], Tensor], rows: NDArray[np.int64]) -> "Batch":
-        return Batch(rows, act(self.images), act(self.sigma), act(self.noise), self.condition.each(act))
+FORKS = sys.platform == "linux"  # elsewhere each process that makes batches would need a copy of all images
+MOST_WORKERS = 8
+Place = tuple[int, int]  # images seen before a batch, and how many it has
 
 
 class Batches:
-    """The batches of a course in any order; the one that most likely comes next is made ahead, in a thread."""
+    """The batches of a course in any order; those that most likely come next are made ahead, in a thread or in processes."""
 
     def __init__(self, course: Course, materials: Materials, device: torch.device) -> None:
-        self._course, self._materials, self._device = course, materials, device
-        self._order = order_of(materials.images, course.seed, course.batch_size)
-        self._length = longest_text(materials.images)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="next batch")
-        self._ahead: tuple[tuple[int, int], Future[Batch]] | None = None
+        self._maker, self._device = Maker(course, materials), device
+        self._workers = workers_for(course.data_workers, device)
+        self._coming: Generator[Batch, None, None] | None = None
+        self._place = (0, 0)
 
     def at(self, seen: int, count: int) -> Batch:
-        """The `count` images that come after `seen` others."""
-        place, coming = self._ahead or (None, None)
-        if coming is None or place != (seen, count):  # the first, a short last one, or the course went back
-            coming = self._thread.submit(self._made, seen, count)
-        batch, following = coming.result(), (seen + count, count)
-        self._ahead = (following, self._thread.submit(self._made, *following))
+        """The `count` images that come after `seen` others. Raises TrainingStopped where a process that makes them has ended."""
+        if self._coming is None or self._place != (seen, count):  # the first, a short last one, or the course went back
+            self.close()
+            self._coming = self._ahead((seen, count))
+        batch, self._place = next(self._coming), (seen + count, count)
         return batch.on(self._device)
 
     def close(self) -> None:
-        """End the thread."""
-        self._thread.shutdown(cancel_futures=True)
+        """End the thread and the processes."""
+        if self._coming is not None:
+            self._coming.close()
+        self._coming = None
 
-    def _made(self, seen: int, count: int) -> Batch:
-        course, images = self._course, self._materials.images
+    def _ahead(self, first: Place) -> Generator[Batch, None, None]:
+        """All from one on. A thread makes the next one, or waits for the processes that do, and for signals that they ended."""
+        source = self._by_processes(first) if self._workers else map(self._maker.__getitem__, _from(first))
+        with ThreadPoolExecutor(1, thread_name_prefix="next batch") as thread:
+            coming = thread.submit(next, source)
+            while True:
+                batch = coming.result()
+                coming = thread.submit(next, source)
+                yield batch
+
+    def _by_processes(self, first: Place) -> Iterator[Batch]:
+        """torch's workers; they end when this process does, however it does."""
+        try:
+            yield from DataLoader(
+                self._maker,
+                batch_size=None,
+                sampler=_from(first),
+                num_workers=self._workers,
+                multiprocessing_context="fork" if FORKS else None,
+                generator=torch.Generator(),  # it would draw from everybody's, otherwise
+            )
+        except RuntimeError as error:
+            if "DataLoader worker (pid" not in str(error):
+                raise
+            raise TrainingStopped(
+                f"a process that makes batches has ended ({' '.join(str(error).split())}): set `data_workers` to fewer, or to 0; "
+                "the same command then goes on"
+            ) from error
+
+
+class Maker(Dataset[Batch]):
+    """Makes any batch, named by its place: `maker[seen, count]`."""
+
+    def __init__(self, course: Course, materials: Materials) -> None:
+        self._course, self._images, self._recipe = course, materials.images, materials.recipe
+        self._order = order_of(materials.images, course.seed, course.batch_size)
+        self._length = longest_text(materials.images)
+        self._place = place()  # in a process of its own, it could not be asked
+
+    def __getitem__(self, at: Place) -> Batch:
+        """What is random is drawn for the whole batch. Of several trainers, each has the pixels of its share; the rest is 0."""
+        seen, count = at
+        course, images = self._course, self._images
         rows = self._order.take(seen, count)
-        pixels, done = self._materials.recipe.apply(images.exact(rows), seen)
-        clean, labels = as_batch(pixels, torch.device("cpu")), torch.from_numpy(images.labels[rows])
+        clean, done = self._pixels(rows, seen)
+        labels = torch.from_numpy(images.labels[rows])
         chance = torch.Generator().manual_seed(torch_seed(course.seed, NOISE, seen))
         sigma = course.noise.sigmas(spread_quantiles(count, chance))
         noise = torch.randn(clean.shape, generator=chance)
         told = torch.rand(count, generator=chance) >= course.label_dropout
         text = None
         if self._length:
-            by_name = torch.rand(count, generator=chance) < BY_NAME
+            by_name = torch.rand(count, generator=chance) < course.labels_for_captions
             text = text_of(images, rows, self._length, by_name.numpy())
             text = None if text is None else text * told[:, None]
-        condition = Condition(torch.where(told, labels, -1), torch.from_numpy(done), text)
-        return Batch(rows, clean, sigma, noise, condition)
+        return Batch(rows, clean, sigma, noise, Condition(torch.where(told, labels, -1), done, text))
+
+    def _pixels(self, rows: NDArray[np.int64], seen: int) -> tuple[Tensor, Tensor]:
+        """Varied images float32 [n, 3, h, w] in [-1, 1], and what was done to each [n, length]."""
+        start, stop = bounds(len(rows), *self._place)
+        stop = max(stop, start + 1)  # a share of none has the shape of the others
+        varied, done = self._recipe.apply(self._images.exact(rows[start:stop]), seen + start)
+        own, told = as_batch(varied, torch.device("cpu")), torch.from_numpy(done)
+        if len(own) == len(rows):
+            return own, told
+        images, labels = own.new_zeros(len(rows), *own.shape[1:]), told.new_zeros(len(rows), told.shape[1])
+        images[start:stop], labels[start:stop] = own, told
+        return images, labels
+
+
+def workers_for(wanted: int | Literal["auto"], device: torch.device) -> int:
+    """Processes that make batches; 0 for a thread, which is enough beside a processor's training."""
+    if wanted != "auto":
+        return wanted
+    return min(MOST_WORKERS, max(1, cores() // place()[1] - 1)) if device.type == "cuda" and FORKS else 0
+
+
+def _from(at: Place) -> Iterator[Place]:
+    """The places of all batches from this one on."""
+    while True:
+        yield at
+        at = (sum(at), at[1])
 
 
 def order_of(images: ImageSet, seed: int, batch_size: int) -> DataOrder | BucketOrder:

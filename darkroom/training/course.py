@@ -18,7 +18,12 @@ from darkroom.training.loss import Weighting
 from darkroom.training.optimisers import Optimiser
 
 CADENCES = ("report_every", "held_out_every", "samples_every", "checkpoint_every")
-WATCHING = {"device", "patience", *CADENCES}  # where a course runs, how it is watched: it goes on where these have changed
+WATCHING = {
+    "device",
+    "data_workers",
+    "patience",
+    *CADENCES,
+}  # where a course runs, how it is watched: it goes on where these have changed
 
 
 class TrainingStopped(ValueError):
@@ -38,6 +43,10 @@ class Course(Section):
         bool | Literal["auto"],
         Field(description="the network by torch.compile; auto tries it where a course takes so long that it may pay"),
     ]
+    data_workers: Annotated[
+        NonNegativeInt | Literal["auto"],
+        Field(description="processes that make batches; 0: a thread does; auto: for a GPU, as many as cores allow, 8 at most"),
+    ]
     images: Annotated[PositiveInt, Field(description="budget: images seen in all")]
     batch_size: PositiveInt
     learning_rate: Annotated[PositiveFloat, Field(le=1)]
@@ -45,6 +54,9 @@ class Course(Section):
     optimiser: Optimiser
     gradient_norm: Annotated[PositiveFloat, Field(description="longer gradients are shortened to this norm")]
     label_dropout: Annotated[float, Field(ge=0, le=1, description="share of images whose label is not told")]
+    labels_for_captions: Annotated[
+        float, Field(ge=0, le=1, description="share of captioned images told by their label's name, so that it may be asked for")
+    ]
     noise: Annotated[Density, Field(description="the noise levels that training sees")]
     weighting: Annotated[Weighting, Field(description="how much each noise level counts")]
     averaging: Averaging

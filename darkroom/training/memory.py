@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from darkroom.events import Event, Noted
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training import parallel
-from darkroom.training.batches import Batch
+from darkroom.training.batch import Batch
 from darkroom.training.compiling import compiling, failed_to_compile, set_compiled
 from darkroom.training.course import TrainingStopped
 from darkroom.training.loss import denoising_loss

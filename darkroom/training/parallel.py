@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, distributed, nn
 
-from darkroom.training.batches import Batch
+from darkroom.training.batch import Batch
 from darkroom.training.sharding import is_share
 
 SHARDED = "--sharded"  # each process keeps its share of the weights
@@ -60,7 +60,7 @@ def leads() -> bool:
 
 def share_of(batch: Batch) -> Batch:
     """The images of a batch that are this process's."""
-    return batch.part(*_bounds(len(batch)))
+    return batch.part(*bounds(len(batch), *place()))
 
 
 def largest_share(batch: Batch) -> int:
@@ -72,7 +72,7 @@ def gathered(own: Tensor, batch: Batch) -> Tensor:
     """Every image's value [n], out of each process's own."""
     if place()[1] == 1:
         return own
-    start, stop = _bounds(len(batch))
+    start, stop = bounds(len(batch), *place())
     whole = own.new_zeros(len(batch))
     whole[start:stop] = own
     distributed.all_reduce(whole)
@@ -116,6 +116,6 @@ def _reduced(value: float, how: "distributed.ReduceOp.RedOpType") -> float:
     return told.item()
 
 
-def _bounds(count: int) -> tuple[int, int]:
-    rank, size = place()
+def bounds(count: int, rank: int, size: int) -> tuple[int, int]:
+    """The first of `count` images that is process `rank`'s of `size`, and the first after them that is not."""
     return count * rank // size, count * (rank + 1) // size

@@ -13,7 +13,8 @@ from torch import Tensor
 from darkroom.events import followed
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.averaging import average_into
-from darkroom.training.batches import Batch, Batches
+from darkroom.training.batch import Batch
+from darkroom.training.batches import Batches
 from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials

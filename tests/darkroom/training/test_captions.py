@@ -19,7 +19,8 @@ from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import build, load_model
 from darkroom.sampling import draw, noise_for
 from darkroom.training import held_out
-from darkroom.training.batches import Batch, Batches
+from darkroom.training.batch import Batch
+from darkroom.training.batches import Batches
 from darkroom.training.course import Materials, Sheet
 from darkroom.training.held_out import held_out_loss
 from darkroom.training.train_base import train_base
@@ -59,6 +60,12 @@ def test_an_image_is_told_by_its_caption_and_at_times_by_its_labels_name() -> No
     assert 0.15 < (words[dark & told] == "dark").mean() < 0.35
     assert (told == (batch.condition.label.numpy() >= 0)).all()
     assert said(batch_of(images, label_dropout=0.2)) == words.tolist()
+
+
+def test_labels_are_told_as_often_as_is_asked() -> None:
+    images = replace(painted(40, seed=1), captions=("night",) * 40)
+    assert set(said(batch_of(images, label_dropout=0.0, labels_for_captions=0.0))) == {"night"}
+    assert set(said(batch_of(images, label_dropout=0.0, labels_for_captions=1.0))) == {"dark", "light"}
 
 
 def test_without_names_captions_alone_are_told() -> None:

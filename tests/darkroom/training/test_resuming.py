@@ -1,6 +1,7 @@
 """To resume, run the same command: bit for bit what a run gives that was never stopped, whatever stopped it."""
 
 import json
+import multiprocessing
 import os
 import random
 import re
@@ -12,6 +13,7 @@ import time
 from pathlib import Path
 from shutil import copytree
 
+import psutil
 import pytest
 import torch
 
@@ -21,7 +23,7 @@ from darkroom.refs import digest_of
 from darkroom.stage import StoppedOnRequest
 from darkroom.training import checkpoints
 from darkroom.training.checkpoints import State
-from darkroom.training.course import Conduct
+from darkroom.training.course import Conduct, TrainingStopped
 from darkroom.training.train_base import train_base
 from tests.darkroom.tiny import MIRROR, SETTINGS, base_section, finished, prepare, stopped_after, write_recipe
 from tests.darkroom.training import interrupted
@@ -72,6 +74,26 @@ def test_stopped_again_and_again_the_files_are_the_same_bytes(tmp_path: Path) ->
     assert not list(stopped.checkpoints.rglob("state-*"))
 
 
+def test_batches_made_by_processes_are_the_same_wherever_it_stops(tmp_path: Path, straight: Finished) -> None:
+    random_before = torch.get_rng_state()
+    stopped_after(course(tmp_path, transforms=[MIRROR], data_workers=2), 7)
+    _, resumed = finished(course(tmp_path, transforms=[MIRROR], data_workers=1))
+    assert differing(straight[1], resumed) == []
+    assert torch.equal(torch.get_rng_state(), random_before)
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_makes_batches_and_is_killed_ends_the_training_in_words(tmp_path: Path, straight: Finished) -> None:
+    steps = course(tmp_path, transforms=[MIRROR], data_workers=1)
+    [next(steps) for _ in range(3)]  # it has saved a checkpoint
+    (worker,) = multiprocessing.active_children()
+    worker.kill()
+    worker.join()
+    with pytest.raises(TrainingStopped, match=r"a process that makes batches has ended .* set `data_workers` to fewer"):
+        list(steps)
+    assert differing(straight[1], finished(course(tmp_path, transforms=[MIRROR]))[1]) == []
+
+
 def test_other_settings_data_or_augmentations_begin_anew(tmp_path: Path) -> None:
     places = prepare(tmp_path)
 
@@ -109,17 +131,20 @@ def test_watched_or_drawn_otherwise_it_goes_on_to_the_same_weights(tmp_path: Pat
     assert resumed.digest != ref.digest  # the card says how it is drawn
 
 
-def test_killed_in_the_middle_it_ends_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_killed_in_the_middle_it_ends_the_same(tmp_path: Path, workers: int) -> None:
     straight, killed = prepare(tmp_path / "straight"), prepare(tmp_path / "killed")
     _, ref = finished(train_base(interrupted.section(), straight))
-    process = process_of(interrupted.train_slowly, tmp_path / "killed")
+    process = process_of(interrupted.train_slowly, tmp_path / "killed", workers, parent=workers > 0)
     told = tmp_path / "killed/told.txt"
     while process.is_alive() and not (told.exists() and "SnapshotSaved" in told.read_text(encoding="utf-8")):
         time.sleep(0.01)
     time.sleep(random.uniform(0, 0.6))  # wherever that may be: within a batch, a drawing or a checkpoint
+    makers = psutil.Process(process.pid).children()
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL
+    assert len(makers) == workers and not psutil.wait_procs(makers, 30)[1], "they live on without their training"
     assert not killed.out.exists()
     events, resumed = finished(train_base(interrupted.section(), killed))
     assert any(isinstance(event, Noted) and "going on from" in event.text for event in events)

@@ -1,0 +1,36 @@
+"""A batch with its noise."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from darkroom.networks.denoiser import Condition
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`images` and `noise` float32 [n, 3, h, w], of one shape, `sigma` [n], what the network is told, which `rows` of the set."""
+
+    rows: NDArray[np.int64]
+    images: Tensor
+    sigma: Tensor
+    noise: Tensor
+    condition: Condition
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """The images from `start` up to `stop`, each with the noise it has in the whole."""
+        return self._each(lambda value: value[start:stop], self.rows[start:stop])
+
+    def on(self, device: torch.device) -> "Batch":
+        """The same on a device."""
+        return self._each(lambda value: value.to(device, non_blocking=True), self.rows)
+
+    def _each(self, act: Callable[[Tensor], Tensor], rows: NDArray[np.int64]) -> "Batch":
+        return Batch(rows, act(self.images), act(self.sigma), act(self.noise), self.condition.each(act))
