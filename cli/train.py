@@ -1,4 +1,4 @@
-"""The commands train, plan and find-lr: the library's training, without a workspace around it."""
+"""The commands train, plan and find-lr: the library's training, run from here and by no flow."""
 
 import argparse
 import subprocess
@@ -6,10 +6,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from adapters.workspace import template
+from adapters.workspace import find_workspace, template
 from cli.run import say
 from darkroom.events import Event, followed
 from darkroom.params import Params
@@ -124,11 +125,16 @@ def find_rate(given: argparse.Namespace) -> int:
     from darkroom.training.session import Places
     from darkroom.training.train_base import fresh, splits_of
 
-    settings = _settings(given)
+    settings, around = _settings(given), _around(given)
+    if around is None and given.data is None:
+        raise FileNotFoundError("find-lr trains on images: name a folder with --data, or run it in a workspace")
     with tempfile.TemporaryDirectory() as scratch:
         at = Path(scratch)
         places = Places(at / "data", at / "augmented", at / "model", at / "report", at / "checkpoints")
-        shown(curate(settings.curate, given.data, places.data, at / "curation"))
+        if around is None:
+            shown(curate(settings.curate, given.data, places.data, at / "curation"))
+        else:
+            places = replace(places, data=_curated_in(around, settings.curate.image_size))
         shown(augment(settings.augment, places.data, places.augmented, at / "augmentation"))
         splits = splits_of(places.data)
         model, _ = fresh(settings.train_base, splits, places)
@@ -141,10 +147,37 @@ def find_rate(given: argparse.Namespace) -> int:
     return 0
 
 
+def _around(given: argparse.Namespace) -> Path | None:
+    """The workspace that a command is about: named, or around the current folder where neither images nor settings are named."""
+    named: Path | None = getattr(given, "workspace", None)
+    if not hasattr(given, "workspace") or (named is None and (given.data is not None or given.params is not None)):
+        return None
+    found = find_workspace(named or Path.cwd())
+    if named is not None and found is None:
+        raise FileNotFoundError(f"{named} is not in a workspace; `darkroom init DIR` makes one")
+    return found
+
+
+def _curated_in(workspace: Path, size: int) -> Path:
+    """The curated images of a workspace. Raises FileNotFoundError, SettingsError where they have another size."""
+    from darkroom.images import read_split
+
+    data = workspace / "data/curated"
+    if not data.is_dir():
+        raise FileNotFoundError(
+            f"{data}: no images are curated yet; `darkroom run` does it, or name a folder of images with --data"
+        )
+    if (there := read_split(data, "train").size) != size:
+        raise SettingsError(f"{data}: its images have {there} pixels, and {size} are asked for; `darkroom run` curates them anew")
+    return data
+
+
 def _settings(given: argparse.Namespace) -> Params:
-    """The settings of a file, or the shipped ones, with what was said on the command line."""
+    """The settings of a file, of the workspace around, or the shipped ones, with what was said on the command line."""
     if given.params is not None:
         settings, file = read_yaml(given.params), given.params
+    elif around := _around(given):
+        settings, file = read_yaml(around / "params.yaml"), around / "params.yaml"
     else:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as shipped:
             shipped.write(template("params.yaml"))

@@ -1,9 +1,9 @@
-"""The words of training outside of a workspace: train, plan, find-lr."""
+"""The words of training without a flow: train, plan, find-lr."""
 
 import argparse
 from pathlib import Path
 
-from cli.words import ASPECT, Words, size_option
+from cli.words import ASPECT, Words, size_option, workspace_option
 from cli.words import word as declare
 
 
@@ -45,9 +45,10 @@ def _plan(words: Words) -> None:
         words,
         "plan",
         "what a training would take: time, memory, disk, money; measured on this machine for some seconds",
-        "darkroom plan --images 1000000 --price 1.20",
+        "darkroom plan --images 1000000 --price 1.20    # in a workspace: its settings",
     )
     word.add_argument("--data", type=Path, metavar="FOLDER", help="your images: tells how often each would be seen")
+    workspace_option(word)
     word.add_argument("--images", type=int, metavar="N", help="budget of images seen; else that of the settings")
     word.add_argument("--price", type=float, metavar="PER_HOUR", help="what an hour of the machine costs")
     word.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default 5)")
@@ -67,9 +68,10 @@ def _find_rate(words: Words) -> None:
         words,
         "find-lr",
         "a range test: the loss at rising learning rates, as a plot, and a rate suggested",
-        "darkroom find-lr --data photos --out rates.png",
+        "darkroom find-lr --data photos --out rates.png\n  darkroom find-lr    # in a workspace: with its settings and images",
     )
-    word.add_argument("--data", type=Path, metavar="FOLDER", required=True, help="your images")
+    word.add_argument("--data", type=Path, metavar="FOLDER", help="your images; else those that the workspace has curated")
+    workspace_option(word)
     word.add_argument("--out", type=Path, metavar="PNG", default=Path("find-lr.png"), help="the plot (default find-lr.png)")
     word.add_argument("--batches", type=int, default=120, help="how many to train on (default 120)")
     _settings(word)

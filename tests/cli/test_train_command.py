@@ -12,8 +12,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from cli.main import main
+from darkroom.images import write_split
 from darkroom.networks.saved import read_card
 from tests.conftest import draw_images, tiny_settings
+from tests.darkroom.tiny import painted
 from tests.darkroom.tiny_encoder import write_encoder
 
 TOP = Path(__file__).parents[2]
@@ -83,6 +85,32 @@ def test_sizes_are_listed_and_taken(pictures: Path, capsys: pytest.CaptureFixtur
     assert "transformer-XS" in said and "unet-L" in said and "GFLOP" in said
     assert main(["train", "--data", str(pictures), "--out", "never", "--network", "unet-XXL"]) == 1
     assert "there are transformer-XS" in capsys.readouterr().err
+
+
+def test_in_a_workspace_its_settings_and_its_curated_images_are_tried(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, settings = tmp_path / "workspace", tiny_settings(pictures)
+    (folder / ".dvc").mkdir(parents=True)
+    (folder / "dvc.yaml").touch()
+    settings["train_base"]["learning_rate"] = 0.00123
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    monkeypatch.chdir(folder)
+    assert main(["find-lr", "--batches", "6"]) == 1
+    assert "no images are curated yet; `darkroom run` does it" in capsys.readouterr().err
+    (folder / "data/curated").mkdir(parents=True)
+    for split, count in (("train", 20), ("validation", 6), ("test", 6)):
+        write_split(folder / "data/curated", split, painted(count, seed=count, size=settings["curate"]["image_size"]))
+    assert main(["find-lr", "--batches", "6"]) == 0
+    assert "(the settings have 1.2e-03)" in capsys.readouterr().out and (folder / "find-lr.png").exists()
+    assert main(["find-lr", "--batches", "6", "--size", "32"]) == 1
+    assert "its images have 16 pixels, and 32 are asked for" in capsys.readouterr().err
+    assert main(["plan", "--seconds", "0.1"]) == 0
+    assert f"for {settings['train_base']['images']:,} images seen" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    assert main(["find-lr", "--batches", "6"]) == 1 and "name a folder with --data" in capsys.readouterr().err
+    assert main(["find-lr", "--batches", "6", "--workspace", str(folder), "--out", str(tmp_path / "rates.png")]) == 0
+    assert (tmp_path / "rates.png").exists()
 
 
 def test_another_size_is_fitted_and_said(capsys: pytest.CaptureFixture[str]) -> None:
