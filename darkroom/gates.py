@@ -17,6 +17,7 @@ from darkroom.sections import Section
 
 Score = Mapping[str, float]  # value, and where they were measured: low, high (of its interval), n, floor
 Scores = Mapping[str, Score]
+Interval = tuple[float, float, float]  # value, lower end, upper end
 JUDGE = "kernel_distance"  # the score by which challenger and champion are compared; lower is better
 
 
@@ -36,7 +37,7 @@ class PromoteSection(Section):
     ]
     against_champion: Annotated[
         Literal["better", "no_worse"],
-        Field(description="better: the whole interval of its kernel distance lies below the champion's; no_worse: not above it"),
+        Field(description="better: its kernel distance is surely smaller than the champion's; no_worse: not surely larger"),
     ]
     largest_kernel_distance: Annotated[float, Field(gt=0, description="of the tuned model, x 1000")]
     largest_copied_share: Annotated[float, Field(ge=0, le=1, description="samples that are copies of a training image")]
@@ -64,25 +65,34 @@ def verdicts(section: PromoteSection, scores: Scores, samples: Pixels | None) ->
     return found if samples is None else [*found, _unbroken(samples)]
 
 
-def against(section: PromoteSection, scores: Scores, champion: Scores) -> Verdict:
-    """The gate against the champion; both must have been measured on the same reference images."""
+def against(section: PromoteSection, scores: Scores, champion: Scores, paired: Interval | None = None) -> Verdict:
+    """The gate against the champion; both must have been measured on the same reference images.
+
+    `paired`: the version's kernel distance less the champion's, its 95 % interval from the same noise. It shows what two
+    separate intervals hide; those judge where the two could not be compared so.
+    """
     gate = "against the champion"
     missing = [who for who, one in (("the version", scores), ("the champion", champion)) if JUDGE not in one]
     if missing:
         return Verdict(gate, False, f"{JUDGE} of {' and '.join(missing)} was not measured; add it to evaluate.metrics")
     ours, theirs = (_interval(one[JUDGE]) for one in (scores, champion))
     figures = f"{JUDGE} is {_shown(ours)}, the champion's {_shown(theirs)}"
+    if paired is not None:
+        figures += f"; from the same noise the difference is {_shown(paired)}"
+        if section.against_champion == "better":
+            return Verdict(gate, paired[2] < 0, f"{figures}, and must lie below 0")
+        return Verdict(gate, paired[1] <= 0, f"{figures}, and must not lie above 0")
     if section.against_champion == "better":
         return Verdict(gate, ours[2] < theirs[1], f"{figures}; the interval must lie below the champion's")
     return Verdict(gate, ours[1] <= theirs[2], f"{figures}; the interval must not lie above the champion's")
 
 
-def _interval(score: Score) -> tuple[float, float, float]:
+def _interval(score: Score) -> Interval:
     value = score["value"]
     return value, score.get("low", value), score.get("high", value)
 
 
-def _shown(interval: tuple[float, float, float]) -> str:
+def _shown(interval: Interval) -> str:
     value, low, high = interval
     return f"{value:.4g} ({low:.4g} to {high:.4g})"
 

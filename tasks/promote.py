@@ -14,7 +14,7 @@ from adapters.promotions import Decision
 from darkroom.evaluation.comparing import as_served
 from darkroom.evaluation.evaluate import KEPT, evaluate
 from darkroom.events import followed
-from darkroom.gates import Scores, Verdict, against, verdicts
+from darkroom.gates import JUDGE, Interval, Scores, Verdict, against, verdicts
 from darkroom.images import Pixels, contact_sheet
 from darkroom.networks.saved import chosen_of, read_card
 from darkroom.sampling import generate
@@ -34,6 +34,7 @@ class Comparison:
     challenger: Version
     champion: Version | None
     found: list[Verdict]
+    beside: str  # the two from the same noise, in Markdown
 
     @property
     def refusals(self) -> str:
@@ -87,6 +88,7 @@ def compare(job: Job, wanted: str | None) -> Comparison | None:
     if "forgotten" in challenger.tags:
         found.append(Verdict("forgotten images", False, FORGOTTEN))
     beaten: Scores = {}
+    paired, beside = _beside(job, challenger, champion) if champion is not None else (None, "")
     if champion is not None and "forgotten" in champion.tags:
         found.append(
             Verdict("against the champion", True, "the champion was trained on images since forgotten: any version may follow")
@@ -95,8 +97,8 @@ def compare(job: Job, wanted: str | None) -> Comparison | None:
         found.append(Verdict("against the champion", False, apart))
     elif champion is not None:
         beaten = _scores_on_this_data(job, champion)
-        found.append(against(job.settings.promote, scores, beaten))
-    compared = Comparison(challenger, champion, found)
+        found.append(against(job.settings.promote, scores, beaten, paired))
+    compared = Comparison(challenger, champion, found, beside)
     mlflow_registry.note(at, challenger, "gates", compared.refusals or "passed")
     _show(job, compared, samples, scores, beaten)
     return compared
@@ -195,17 +197,19 @@ def _show(job: Job, compared: Comparison, samples: Pixels, scores: Scores, beate
     sheet = job.workspace / ".darkroom/compared-challenger.png"
     contact_sheet(samples, columns=8, scale=max(1, 96 // samples.shape[1])).save(sheet)
     rows += [f"\n### Challenger, version {challenger.number}\n", prefect_runs.embedded(sheet, "drawn by the challenger")]
-    if champion is not None:
-        rows.append(_beside(job, challenger, champion))
+    rows.append(compared.beside)
     prefect_runs.show_page("promotion", "\n".join(rows), "Challenger and champion, from the same seeds")
 
 
-def _beside(job: Job, challenger: Version, champion: Version) -> str:
-    """The champion beside the challenger, from the same noise, and how sure each difference is."""
+def _beside(job: Job, challenger: Version, champion: Version) -> tuple[Interval | None, str]:
+    """The champion beside the challenger, from the same noise: how their kernel distances differ, and all in Markdown."""
     rival = as_served(f"challenger {challenger.number}", mlflow_registry.model_folder(job.workspace, challenger))
     notes: list[str] = []
     found = followed(with_champion(job, champion, rival), lambda event: notes.append(sentence(event)))
-    return told(job, found, (rival.name, f"champion {champion.number}")) if found else f"\n{notes[-1]}"
+    if found is None:
+        return None, f"\n{notes[-1]}"
+    apart = next(one.difference for one in found.contests if one.metric == JUDGE)
+    return (apart.value, apart.low, apart.high), told(job, found, (rival.name, f"champion {champion.number}"))
 
 
 def _figure(scores: Scores, name: str) -> str:

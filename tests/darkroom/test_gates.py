@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from darkroom.gates import PromoteSection, against, verdicts
+from darkroom.gates import Interval, PromoteSection, against, verdicts
 
 SECTION = PromoteSection(
     approval="automatic",
@@ -71,6 +71,19 @@ def test_against_the_champion(ours: tuple[float, float, float], better: bool, no
     lenient = SECTION.model_copy(update={"against_champion": "no_worse"})
     assert against(lenient, challenger, champion).passed is no_worse
     assert f"{ours[0]:.4g} ({ours[1]:.4g} to" in against(SECTION, challenger, champion).text
+
+
+@pytest.mark.parametrize(
+    ("paired", "better", "no_worse"),
+    [((-3, -5, -1), True, True), ((-3, -5, 1), False, True), ((3, -1, 5), False, True), ((3, 1, 5), False, False)],
+)
+def test_a_difference_seen_from_the_same_noise_decides(paired: Interval, better: bool, no_worse: bool) -> None:
+    """Both intervals are the same: alone they would neither call it better nor worse."""
+    same = {"kernel_distance": {"value": 42.0, "low": 30.0, "high": 55.0}}
+    lenient = SECTION.model_copy(update={"against_champion": "no_worse"})
+    assert against(SECTION, same, same, paired).passed is better
+    assert against(lenient, same, same, paired).passed is no_worse
+    assert f"from the same noise the difference is {paired[0]:.4g} (" in against(SECTION, same, same, paired).text
 
 
 def test_a_champion_that_was_not_measured_is_not_beaten_by_default() -> None:
