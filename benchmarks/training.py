@@ -23,6 +23,7 @@ def run() -> None:
     """Print every figure of this room."""
     torch.manual_seed(0)
     step_rate()
+    feeding()
     memory()
 
 
@@ -40,6 +41,24 @@ def memory() -> None:
         f"memory: {kept / 2**20:.0f} MiB kept for the gradient of a batch, {spared / kept:.2f} of it when blocks compute again; "
         f"the average of the weights takes {weights / 2**20:.1f} MiB, the two of power functions twice that"
     )
+
+
+def feeding() -> None:
+    """Batches made with nobody training: by the thread, by one process, by two."""
+    shipped = TypeAdapter(TrainBaseSection).validate_python(SETTINGS["train_base"])
+    recipe = TypeAdapter(AugmentSection).validate_python(SETTINGS["augment"])
+    for size, batch in ((32, 64), (64, 64), (256, 16)):
+        rates = []
+        for workers in (0, 1, 2):
+            section = shipped.model_copy(update={"batch_size": batch, "data_workers": workers})
+            _, materials = rehearsed(section, recipe, size)
+            with closing(Batches(section, materials, torch.device("cpu"))) as batches:
+                places = iter(range(0, 10**9, batch))
+                for _ in range(4):  # the first ones find them still starting
+                    batches.at(next(places), batch)
+                took = seconds(lambda: [batches.at(next(places), batch) for _ in range(2560 // batch)])  # noqa: B023 - called here
+            rates.append(f"{2560 // batch * batch / took:.0f}")
+        print(f"batches of {batch} images of {size} pixels: {', '.join(rates)} images/s by the thread, one process, two")
 
 
 def step_rate() -> None:
