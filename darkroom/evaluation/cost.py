@@ -15,7 +15,7 @@ from darkroom.evaluation.generating import Ask, Generate, key_for
 from darkroom.evaluation.metrics import GROUPS, Metric
 from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.scoring import COURSE_ROUNDS, SHARES
-from darkroom.evaluation.signs import BANDS, MOST
+from darkroom.evaluation.signs import BANDS, MOST, MUCH_NOISE
 from darkroom.evaluation.subjects import FEWEST, Data, Subject, first
 from darkroom.events import Event, Noted, Progressed, followed
 from darkroom.features.features import raw
@@ -172,8 +172,9 @@ def _drawing(job: Job, subject: Subject, rates: Rates) -> float:
 
 def _examining(job: Job, subject: Subject, rates: Rates) -> float:
     """Seconds: the network asked at each band of noise for training and held-out images; the other signs are alike for all."""
-    images = sum(min(MOST, len(one)) for one in (subject.reference, subject.unseen))
-    return rates.loading + len(BANDS) * images * rates.asking[subject.name] + SIGNS
+    training, unseen = (min(MOST, len(one)) for one in (subject.reference, subject.unseen))
+    asked = len(BANDS) * (training + unseen) + 2 * len(MUCH_NOISE) * unseen
+    return 2 * rates.loading + asked * rates.asking[subject.name] + SIGNS
 
 
 def _scoring(job: Job, n: int, rates: Rates) -> float:

@@ -14,12 +14,15 @@ from darkroom.evaluation.figures import Estimate, Figure
 from darkroom.evaluation.memorisation import Memorisation, Share
 from darkroom.evaluation.signs import Sign
 
-Kind = Literal["memorising", "collapsed", "leaking augmentation", "colour-shifted", "overfit", "underfit", "healthy"]
+Kind = Literal[
+    "memorising", "collapsed", "leaking augmentation", "colour-shifted", "overfit", "underfit", "not listening", "healthy"
+]
 
 LEAST_VARIETY = 0.6  # of what as many real images amount to
 MOST_SHIFT = 8.0  # levels of 255 by which a channel's mean or deviation may be off
 LEAST_LEAK = 0.25  # of an augmentation's probability
 MOST_GAP = 1.15  # held-out loss over training loss
+LEAST_HEARD = 0.6  # share of images that fit better what is said of them than what is said of another
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Evidence:
     colour: Mapping[str, Sign] = field(default_factory=dict)
     leaks: Mapping[str, Sign] = field(default_factory=dict)
     gaps: Mapping[str, Estimate] = field(default_factory=dict)  # by band of noise levels
+    heard: Estimate | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ def diagnose(evidence: Evidence, settings: Mapping[str, Any], section: str) -> D
     found = [finding for sign in signs for finding in sign(evidence, known)]
     if not any(finding.kind in ("memorising", "collapsed") for finding in found):
         found += _underfit(evidence, known)
+    found += _not_listening(evidence, known)
     return Diagnosis(tuple(found))
 
 
@@ -233,6 +238,19 @@ def _underfit(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
         "underfit",
         f"the images can be told from real ones: {told}",
         "train longer; then another noise schedule or a larger network",
+        known.changes(own__images=lambda old: 2 * old),
+    )
+
+
+def _not_listening(evidence: Evidence, known: _Settings) -> Iterator[Finding]:
+    heard = evidence.heard
+    if heard is None or heard.high >= LEAST_HEARD:
+        return
+    yield Finding(
+        "not listening",
+        f"told what an image is, the model denoises {_percent(heard.value)} ({_percent(heard.low)} to {_percent(heard.high)}) of "
+        "the held-out images better than told what another is; 50 % is chance",
+        "train longer; look whether labels or captions say what is seen; then guidance towards them",
         known.changes(own__images=lambda old: 2 * old),
     )
 

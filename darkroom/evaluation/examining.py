@@ -14,7 +14,7 @@ from darkroom.evaluation.leaking import leaks
 from darkroom.evaluation.memorisation import Memorisation
 from darkroom.evaluation.page import Block, Cell, Paste, Table, estimated
 from darkroom.evaluation.scoring import DescribedSets
-from darkroom.evaluation.signs import colour, loss_gaps, variety
+from darkroom.evaluation.signs import colour, heard, loss_gaps, variety
 from darkroom.evaluation.subjects import Subject
 from darkroom.images import Pixels
 from darkroom.shapes import core
@@ -87,6 +87,7 @@ def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, ma
         colour=colour(real, unseen, drawn, seed),
         leaks=leaks(read_recipe(making.augmented), real, unseen, drawn, seed),
         gaps=loss_gaps(subject.folder, subject.reference, subject.unseen, seed) if there else {},
+        heard=heard(subject.folder, subject.unseen, seed) if there else None,
     )
     settings = making.settings if subject.card.keeps_weaker else _led_by_none(making.settings)
     return Examined(evidence, diagnose(evidence, settings, making.sections[subject.name]))
@@ -117,6 +118,10 @@ def _signs(evidence: Evidence) -> Sequence[tuple[Cell, ...]]:
         rows.append((Cell(f"shows {name}", "share that looks augmented"), estimated(sign.made), estimated(sign.floor)))
     for band, gap in evidence.gaps.items():
         rows.append((Cell(f"loss, {band}", "held-out over training: 1 is none by heart"), estimated(gap), Cell("1")))
+    if evidence.heard is not None:
+        rows.append(
+            (Cell("listens", "held-out images that fit what is said of them best"), estimated(evidence.heard), Cell("0.5"))
+        )
     return rows
 
 

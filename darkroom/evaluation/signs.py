@@ -11,19 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from darkroom.evaluation.figures import Estimate, Numbers, jackknife
+from darkroom.evaluation.figures import Estimate, Numbers, jackknife, wilson
 from darkroom.evaluation.neighbourhoods import Described, distances
 from darkroom.images import ImageSet, Pixels, to_model
-from darkroom.networks.captioned import longest_text, text_of
-from darkroom.networks.denoiser import Condition
-from darkroom.networks.saved import device_named, load_model
+from darkroom.networks.captioned import ReadsCaptions, longest_text, text_of
+from darkroom.networks.denoiser import Condition, Denoiser
+from darkroom.networks.saved import ModelCard, device_named, load_model
 from darkroom.randomness import HELD_OUT, generator_for, torch_seed
 
 MOST = 256  # images behind a sign: enough for its interval, and quick
 ROUNDS = 200  # resamplings behind an interval
 GROUPS = 10  # left out in turn, for the interval of variety
 BANDS = {"little noise": 0.2, "middle": 0.6, "much noise": 2.0}  # noise levels at which losses are compared
-_VARIETY, _COLOUR, _LOSS = range(10, 13)  # positions in the stream of random numbers
+MUCH_NOISE = (2 / 32, 8 / 32)  # the same, a pixel of the side, at which a model can hear: little of the image is left
+FEWEST_ASKED = 16  # images below which nothing is said of that
+_VARIETY, _COLOUR, _LOSS, _HEARD = range(10, 14)  # positions in the stream of random numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,26 +96,58 @@ def loss_gaps(model_folder: Path, training: ImageSet, held_out: ImageSet, seed: 
     """By band of noise levels: how many times as high the loss on held-out images is as on training images; 1 for a model that
     has learned nothing by heart. The same noise for both. Raises ModelError."""
     model, card = load_model(model_folder, device_named("auto"))
-    device, gaps = next(model.parameters()).device, {}
-    chance = generator_for(seed, HELD_OUT, _LOSS)
+    gaps, chance = {}, generator_for(seed, HELD_OUT, _LOSS)
     chosen = [images.at(np.sort(chance.permutation(len(images))[:MOST])) for images in (training, held_out)]
     for band, sigma in BANDS.items():
-        errors = []
-        for images in chosen:
-            noise = torch.Generator().manual_seed(torch_seed(seed, HELD_OUT, _LOSS))
-            parts = []
-            length = longest_text(images)
-            for rows in images.runs(64):
-                pixels = torch.from_numpy(images.exact(rows).astype(np.float32)).permute(0, 3, 1, 2)
-                clean = to_model(pixels)
-                noisy = (clean + sigma * torch.randn(clean.shape, generator=noise)).to(device)
-                labels = torch.from_numpy(images.labels[rows])
-                told = Condition(labels, torch.zeros(len(pixels), card.augmentations), text_of(images, rows, length)).on(device)
-                answer = model(noisy, noisy.new_full((len(pixels),), sigma), told)
-                parts.append((answer.cpu() - clean).square().mean((1, 2, 3)).double())
-            errors.append(torch.cat(parts).numpy())
+        errors = [_errors(model, card, images, np.arange(len(images)), sigma, seed) for images in chosen]
         gaps[band] = _ratio(errors[1], errors[0], chance)
     return gaps
+
+
+@torch.inference_mode()
+def heard(model_folder: Path, held_out: ImageSet, seed: int) -> Estimate | None:
+    """Share of held-out images that the model denoises better told what they are than told what another is: 0.5 for a model that
+    does not listen, or whose captions and labels say nothing. The rule of Li et al. 2023 (arXiv 2303.16203), of two at a time.
+
+    None where too few differ in what is said of them. Raises ModelError.
+    """
+    model, card = load_model(model_folder, device_named("auto"))
+    chance = generator_for(seed, HELD_OUT, _HEARD)
+    images = held_out.at(np.sort(chance.permutation(len(held_out))[:MOST]))
+    said = np.array([images.names[label] for label in images.labels])
+    if isinstance(card.network, ReadsCaptions):
+        said = np.array([caption or name for caption, name in zip(images.captions, said, strict=True)])
+    others = _of_another(said, chance)
+    asked = np.flatnonzero(said != said[others])
+    if len(asked) < FEWEST_ASKED:
+        return None
+    better = np.zeros(len(images))
+    for sigma in (share * card.image_size for share in MUCH_NOISE):
+        own, other = (_errors(model, card, images, told, sigma, seed) for told in (np.arange(len(images)), others))
+        better += (other - own) / own.mean()  # levels count alike
+    hits = int((better[asked] > 0).sum()) + int((better[asked] == 0).sum()) // 2  # deaf to it all, every other one is right
+    return Estimate(hits / len(asked), *wilson(hits, len(asked)))
+
+
+def _of_another(said: NDArray[np.str_], chance: np.random.Generator) -> NDArray[np.int64]:
+    """For each image one of which something else is said, at random; itself where there is none."""
+    others = [np.flatnonzero(said != words) for words in said]
+    return np.array([chance.choice(rows) if len(rows) else row for row, rows in enumerate(others)], np.int64)
+
+
+def _errors(model: Denoiser, card: ModelCard, images: ImageSet, told: NDArray[np.int64], sigma: float, seed: int) -> Numbers:
+    """Squared error of each image denoised at a level, being told what image `told` is; always with the same noise. [n]"""
+    device, length = next(model.parameters()).device, longest_text(images)
+    noise = torch.Generator().manual_seed(torch_seed(seed, HELD_OUT, _LOSS))
+    found = np.empty(len(images))
+    for rows in images.runs(64):
+        clean = to_model(torch.from_numpy(images.exact(rows).astype(np.float32)).permute(0, 3, 1, 2))
+        noisy = (clean + sigma * torch.randn(clean.shape, generator=noise)).to(device)
+        labels, text = torch.from_numpy(images.labels[told[rows]]), text_of(images, told[rows], length)
+        condition = Condition(labels, torch.zeros(len(rows), card.augmentations), text).on(device)
+        answer = model(noisy, noisy.new_full((len(rows),), sigma), condition)
+        found[rows] = (answer.cpu() - clean).square().mean((1, 2, 3)).double().numpy()
+    return found
 
 
 def _ratio(above: Numbers, below: Numbers, chance: np.random.Generator) -> Estimate:

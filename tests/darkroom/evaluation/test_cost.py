@@ -36,7 +36,9 @@ def test_acts_are_counted_up(place: Path) -> None:
     assert pixels["describing images of tuned"] == pytest.approx(16 * 0.1)  # n is 16: so many suns are held out
     assert not any(name.startswith("describing all") for name in pixels)
     more = {act.doing: act.seconds for act in acts(replace(job, examined=True, mirrored=True), RATES)}
-    assert more["examining base"] == pytest.approx(1 + 3 * (80 + 32) * 0.4 + cost.SIGNS)
+    assert more["examining base"] == pytest.approx(
+        2 + (3 * (80 + 32) + 4 * 32) * 0.4 + cost.SIGNS
+    )  # heard at two levels, told two things
     assert more["looking for copies in base"] == pytest.approx(2 * (2 * 0.5 + (24 + 32) * 0.01))
     assert seconds["looking for copies in base"] == pytest.approx(2 * 0.5 + (24 + 32) * 0.01)
     twice = replace(job, ask=replace(job.ask, seeds=(5, 6)))

@@ -17,13 +17,13 @@ from darkroom.evaluation.leaking import leaks
 from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.metrics import KernelDistance, Precision
 from darkroom.evaluation.neighbourhoods import TwoSets
-from darkroom.evaluation.signs import colour, loss_gaps, variety
+from darkroom.evaluation.signs import colour, heard, loss_gaps, variety
 from darkroom.features.features import ShrunkPixels
 from darkroom.images import ImageSet, Pixels, read_split
 from darkroom.sampling import draw, noise_for
 from darkroom.training.train_base import train_base
 from tests.darkroom.evaluation.ideal import Ideal
-from tests.darkroom.tiny import base_section, card, finished, prepare
+from tests.darkroom.tiny import base_section, card, finished, painted, prepare
 
 TOP = Path(__file__).parents[3]
 SETTINGS = yaml.safe_load((TOP / "params.yaml").read_text(encoding="utf-8"))
@@ -200,6 +200,28 @@ def test_a_network_that_has_learned_little_has_no_gap(tmp_path: Path) -> None:
     gaps = loss_gaps(places.out, read_split(places.data, "train"), read_split(places.data, "validation"), 0)
     passed = memorisation(scenes(2, 50), REAL, HELD_OUT)
     assert diagnose(Evidence({}, passed, gaps=gaps), SETTINGS, "train_base").verdict == "healthy"
+
+
+def test_a_model_that_listens_denoises_images_better_told_what_they_are(tmp_path: Path) -> None:
+    places = prepare(tmp_path)
+    finished(train_base(base_section(images=2000, samples_every=2000, held_out_every=2000), places))
+    listens = heard(places.out, painted(60, seed=9), 0)
+    assert listens is not None and listens.low > 0.8
+    passed = memorisation(scenes(2, 50), REAL, HELD_OUT)
+    assert diagnose(Evidence({}, passed, heard=listens), SETTINGS, "train_base").verdict == "healthy"
+    one_label = painted(60, seed=9).only(["dark"])
+    assert heard(places.out, one_label, 0) is None and heard(places.out, painted(14, seed=9), 0) is None
+
+
+def test_a_model_that_does_not_listen_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = painted(100, seed=9)
+    monkeypatch.setattr(signs, "load_model", lambda folder, device: (Ideal(np.asarray(images.pixels)), card()))
+    deaf = heard(Path("model"), images, 0)
+    assert deaf is not None and (deaf.value, deaf.high < 0.6) == (0.5, True)
+    passed = memorisation(scenes(2, 50), REAL, HELD_OUT)
+    found = diagnose(Evidence({}, passed, heard=deaf), SETTINGS, "finetune")
+    assert found.verdict == "not listening" and "better than told what another is; 50 % is chance" in found.findings[0].evidence
+    assert [str(change) for change in found.changes] == ["finetune.images: 2,560 -> 5,120"]
 
 
 def test_settings_that_are_not_there_are_left_out_of_the_remedy() -> None:

@@ -12,6 +12,7 @@ import torch
 from darkroom.augmentation import AugmentSection, Recipe
 from darkroom.evaluation.evaluate import evaluate
 from darkroom.evaluation.generating import captions_for
+from darkroom.evaluation.signs import heard
 from darkroom.events import Noted
 from darkroom.images import ImageSet
 from darkroom.networks.captioned import longest_text, tokens_of
@@ -95,6 +96,11 @@ def test_a_network_learns_what_captions_say_where_labels_say_nothing(tmp_path: P
     noise, any_label = noise_for(0, range(16), 8), torch.zeros(16, dtype=torch.long)
     night, day = (draw(model, about, any_label, noise, about.drawing, [words] * 16) for words in ("night sky", "bright day"))
     assert night.mean() + 20 < day.mean()
+    test = replace(painted(60, seed=9), names=("thing", "thing"))
+    listens = heard(places.out, replace(test, captions=("night sky", "bright day") * 30), 0)
+    assert listens is not None and listens.low > 0.7
+    swapped = heard(places.out, replace(test, captions=("bright day", "night sky") * 30), 0)
+    assert swapped is not None and swapped.high < 0.3
     asked = (places.report / "samples.txt").read_text(encoding="utf-8").splitlines()
     assert set(asked) == {"night sky", "bright day"} and len(asked) == 24
     assert not any(isinstance(event, Noted) and "have captions" in event.text for event in events)
