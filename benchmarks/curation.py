@@ -6,7 +6,6 @@
 """
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from PIL import Image
 from pydantic import TypeAdapter
 
 from benchmarks.turns import SETTINGS, in_turns, seconds
+from darkroom.cores import cores
 from darkroom.curation.curate import CurateSection
 from darkroom.curation.decoding import decode
 from darkroom.curation.duplicates import find_duplicates
@@ -82,7 +82,7 @@ def examining(folder: Path, kind: str) -> None:
     section = _section()
     candidates = list_images(folder).candidates
     look = partial(_look, folder, section)
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
         ours, alone = in_turns(
             lambda: list(pool.map(look, candidates, chunksize=10)),
             lambda: list(pool.map(partial(_decoded, folder), candidates, chunksize=10)),

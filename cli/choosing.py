@@ -42,6 +42,8 @@ def choose(given: argparse.Namespace) -> int:
     found, settings = opened(given.workspace)
     folder = model_named(found, settings.register_.name, given.model)
     card, weights = read_card(folder), _weights(folder, given.widths)
+    if folder.is_relative_to(found / "models"):  # not yet registered: params.yaml says how it is drawn
+        card = card.model_copy(update={"drawing": settings.evaluate.drawing.of(card)})
     if len(weights) == 1:
         say(f"{folder} keeps no averages to choose among: set averaging.snapshots above 0, and train")
     real, *held_out = (read_split(found / CURATED, split).only(card.focus) for split in SPLITS)

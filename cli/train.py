@@ -65,10 +65,15 @@ def plan(given: argparse.Namespace) -> int:
     settings = _settings(given)
     if given.sizes:
         return _list_sizes(settings.curate.image_size)
-    model, materials = rehearsed(settings.train_base, settings.augment, settings.curate.image_size)
-    found = planned(model, settings.train_base, materials, given.seconds)
-    batch = settings.train_base.batch_size
-    flops = cost_of(settings.train_base.network, settings.curate.image_size).flops
+    base = settings.train_base
+    if not (images := base.start.images(base.images)):
+        say("time          none: train_base.start takes weights as they are")
+        return 0
+    base = base.model_copy(update={"images": images})
+    model, materials = rehearsed(base, settings.augment, settings.curate.image_size)
+    found = planned(model, base, materials, given.seconds)
+    batch = base.batch_size
+    flops = cost_of(base.network, settings.curate.image_size).flops
     say(f"network       {found.parameters / 1e6:.1f} million parameters, {flops / 1e9:.2f} GFLOP an image, batches of {batch}")
     device = next(model.parameters()).device
     say(f"speed         {found.images_per_second:.0f} images/s on {device}, in {given.seconds:g} s of trial")
@@ -123,38 +128,41 @@ def find_rate(given: argparse.Namespace) -> int:
     from darkroom.training.rate_finding import plot, range_test
     from darkroom.training.rehearsal import materials_of
     from darkroom.training.session import Places
+    from darkroom.training.start import WEIGHTS_FOLDER
     from darkroom.training.train_base import fresh, splits_of
 
     settings, around = _settings(given), _around(given)
     if around is None and given.data is None:
         raise FileNotFoundError("find-lr trains on images: name a folder with --data, or run it in a workspace")
+    section = settings.train_base
     with tempfile.TemporaryDirectory() as scratch:
         at = Path(scratch)
         places = Places(at / "data", at / "augmented", at / "model", at / "report", at / "checkpoints")
-        if around is None:
+        if around is None or given.data is not None:
             shown(curate(settings.curate, given.data, places.data, at / "curation"))
         else:
             places = replace(places, data=_curated_in(around, settings.curate.image_size))
         shown(augment(settings.augment, places.data, places.augmented, at / "augmentation"))
         splits = splits_of(places.data)
-        model, _ = fresh(settings.train_base, splits, places)
-        model = model.to(device_named(settings.train_base.device))
+        model, card = fresh(section, splits, places)
+        if around is not None:  # weights that a start names lie in its workspace
+            section.start.begin(around / ".darkroom" / WEIGHTS_FOLDER, model, card)
+        model = model.to(device_named(section.device))
         materials = materials_of(splits, settings.augment, places.checkpoints)
-        found = shown(range_test(model, settings.train_base, materials, given.batches))
+        found = shown(range_test(model, section, materials, given.batches))
     plot(found, given.out)
-    say(f"suggested     learning_rate: {found.suggested:.1e} (the settings have {settings.train_base.learning_rate:.1e})")
+    say(f"suggested     learning_rate: {found.suggested:.1e} (the settings have {section.learning_rate:.1e})")
     say(f"plot          {given.out}")
     return 0
 
 
 def _around(given: argparse.Namespace) -> Path | None:
-    """The workspace that a command is about: named, or around the current folder where neither images nor settings are named."""
-    named: Path | None = getattr(given, "workspace", None)
-    if not hasattr(given, "workspace") or (named is None and (given.data is not None or given.params is not None)):
+    """The workspace that a command is about, where it may be about one: the one named, or around the current folder."""
+    if not hasattr(given, "workspace"):
         return None
-    found = find_workspace(named or Path.cwd())
-    if named is not None and found is None:
-        raise FileNotFoundError(f"{named} is not in a workspace; `darkroom init DIR` makes one")
+    found = find_workspace(given.workspace or Path.cwd())
+    if given.workspace is not None and found is None:
+        raise FileNotFoundError(f"{given.workspace} is not in a workspace; `darkroom init DIR` makes one")
     return found
 
 
@@ -178,6 +186,7 @@ def _settings(given: argparse.Namespace) -> Params:
         settings, file = read_yaml(given.params), given.params
     elif around := _around(given):
         settings, file = read_yaml(around / "params.yaml"), around / "params.yaml"
+        say(f"settings      {file}")
     else:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as shipped:
             shipped.write(template("params.yaml"))

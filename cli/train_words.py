@@ -53,7 +53,7 @@ def _plan(words: Words) -> None:
     word.add_argument("--price", type=float, metavar="PER_HOUR", help="what an hour of the machine costs")
     word.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default 5)")
     word.add_argument("--sizes", action="store_true", help="list the sizes that --network takes and what each costs")
-    _settings(word)
+    _settings(word, workspace=True)
 
     def act(given: argparse.Namespace) -> int:
         from cli.train import plan
@@ -74,7 +74,7 @@ def _find_rate(words: Words) -> None:
     workspace_option(word)
     word.add_argument("--out", type=Path, metavar="PNG", default=Path("find-lr.png"), help="the plot (default find-lr.png)")
     word.add_argument("--batches", type=int, default=120, help="how many to train on (default 120)")
-    _settings(word)
+    _settings(word, workspace=True)
 
     def act(given: argparse.Namespace) -> int:
         from cli.train import find_rate
@@ -103,7 +103,7 @@ def _average(words: Words) -> None:
     word.set_defaults(act=act)
 
 
-def _settings(word: argparse.ArgumentParser) -> None:
+def _settings(word: argparse.ArgumentParser, workspace: bool = False) -> None:
     word.add_argument("--network", metavar="SIZE", help="such as transformer-S or unet-M; `darkroom plan --sizes` lists them")
     word.add_argument(
         "--captions",
@@ -114,5 +114,6 @@ def _settings(word: argparse.ArgumentParser) -> None:
     )
     size_option(word)
     word.add_argument("--aspect-buckets", type=float, metavar="RATIO", help=ASPECT)
-    word.add_argument("--params", type=Path, metavar="FILE", help="settings; else the ones Darkroom comes with")
+    there = "the workspace's, or " if workspace else ""
+    word.add_argument("--params", type=Path, metavar="FILE", help=f"settings; else {there}the ones Darkroom comes with")
     word.add_argument("--seed", type=int, help="of weights, noise and data order")

@@ -104,11 +104,17 @@ class Recipe:
         self.length = sum(item.length for item in section.transforms)
         self._compose: Any = None
 
+    def get_ready(self) -> None:
+        """Load what applying takes, which may take seconds."""
+        if self.section.transforms:
+            self._compose = self._compose or _composed(self.section)
+
     def apply(self, pixels: Pixels, images_seen: int) -> tuple[Pixels, NDArray[np.float32]]:
         """Vary a batch. uint8 [n, h, w, 3] -> the same, and labels float32 [n, length]."""
         labels = np.zeros((len(pixels), self.length), np.float32)
         if not self.section.transforms:
             return pixels, labels
+        self.get_ready()
         varied = np.empty_like(pixels)
         for row, image in enumerate(pixels):
             seed = generator_for(self.section.seed, AUGMENTATION, images_seen + row).integers(2**31)
@@ -116,7 +122,7 @@ class Recipe:
         return varied, labels
 
     def _apply_one(self, image: Pixels, seed: int) -> tuple[Pixels, list[float]]:
-        compose = self._compose = self._compose or _composed(self.section)
+        compose = self._compose
         compose.set_random_seed(seed)
         result = compose(image=image)
         done = dict(result["applied_transforms"])

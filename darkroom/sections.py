@@ -59,7 +59,7 @@ def _fault(item: Any, kind: type[BaseModel], path: tuple[str, ...]) -> str:
         case "extra_forbidden":
             return f"`{where}` is not a setting{_nearest(location[-1], _names_at(kind, location[:-1]))}"
         case "missing":
-            return f"`{where}` is missing"
+            return f"`{where}` is missing; the params.yaml of a new workspace (`darkroom init DIR`) says what it may be"
         case "union_tag_not_found":
             return f"`{where}.kind` is missing"
         case "union_tag_invalid":

@@ -44,6 +44,8 @@ def plan_retraining(job: Job) -> tuple[Done, Job]:
 @task(task_run_name="take {model} as the base", **STEP)
 def take_as_base(job: Job, model: str) -> Job:
     """The job whose base is a registered model as it is, MODEL@ALIAS or MODEL@NUMBER. Raises LookupError, which names all."""
+    if not job.settings.finetune.images:
+        raise ValueError("finetune.images is 0 in params.yaml: nothing would be learned; set how many images tuning shall see")
     name, _, wanted = model.rpartition("@")
     version = mlflow_registry.version_named(job.workspace, name or job.settings.register_.name, wanted)
     digest = _keep_weights(job.workspace, mlflow_registry.model_folder(job.workspace, version))

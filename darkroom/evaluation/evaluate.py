@@ -129,6 +129,7 @@ def evaluate_workspace(section: EvaluateSection, at: Path, settings: Mapping[str
     `settings`, all of params.yaml, name old values in remedies. Raises as `evaluate`, and FileNotFoundError for weights that
     were not kept.
     """
+    tuned_by = "finetune" if settings["finetune"]["images"] else "train_base"  # what to change where something ails it
     with with_weights(at / "models/tuned", section.weights, at / KEPT.parent) as tuned:
         return (
             yield from evaluate(
@@ -138,7 +139,7 @@ def evaluate_workspace(section: EvaluateSection, at: Path, settings: Mapping[str
                 at / "reports/evaluate",
                 keep=at / KEPT,
                 histories={"base": at / "reports/train_base/loss.csv", "tuned": at / "reports/finetune/loss.csv"},
-                making=Making(at / "data/augmented", settings, {"base": "train_base", "tuned": "finetune"}),
+                making=Making(at / "data/augmented", settings, {"base": "train_base", "tuned": tuned_by}),
             )
         )
 

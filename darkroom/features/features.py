@@ -36,11 +36,19 @@ def device() -> torch.device:
 @torch.inference_mode()
 def raw(network: Network, pixels: Pixels, batch: int) -> Described:
     """A network's own features. uint8 [n, h, w, 3] -> float32 [n, d]; n > 0. On a GPU as exact as on a processor: no TF32."""
-    parts = []
+    parts: list[Tensor] = []
+    at = 0
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        for at in range(0, len(pixels), batch):
-            values = torch.from_numpy(pixels[at : at + batch].astype(np.float32)).to(device()).permute(0, 3, 1, 2)
-            parts.append(network(values).cpu())
+        while at < len(pixels):
+            values = torch.from_numpy(pixels[at : at + batch].astype(np.float32))
+            try:
+                parts.append(network(values.to(device()).permute(0, 3, 1, 2)).cpu())
+            except torch.OutOfMemoryError:
+                if batch == 1:
+                    raise
+                batch = -(-batch // 2)  # no image's features depend on those beside it
+                continue
+            at += len(values)
     found: Described = torch.cat(parts).numpy()
     return found
 

@@ -32,5 +32,13 @@ class Batch:
         """The same on a device."""
         return self._each(lambda value: value.to(device, non_blocking=True), self.rows)
 
+    def with_arrays(self) -> "Batch":
+        """The same with arrays for tensors, which pickle without shared memory; to be sent, and nothing else."""
+        return self._each(lambda value: value.numpy(), self.rows)  # type: ignore[arg-type, return-value]
+
+    def with_tensors(self) -> "Batch":
+        """One that was sent, with tensors again."""
+        return self._each(torch.from_numpy, self.rows)
+
     def _each(self, act: Callable[[Tensor], Tensor], rows: NDArray[np.int64]) -> "Batch":
         return Batch(rows, act(self.images), act(self.sigma), act(self.noise), self.condition.each(act))

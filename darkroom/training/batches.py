@@ -22,6 +22,8 @@ from darkroom.training.parallel import bounds, place
 
 FORKS = sys.platform == "linux"  # elsewhere each process that makes batches would need a copy of all images
 MOST_WORKERS = 8
+AHEAD = 2  # batches that each of them makes before they are asked for
+SILENT = 300  # seconds without a batch after which processes are taken for stuck
 Place = tuple[int, int]  # images seen before a batch, and how many it has
 
 
@@ -33,6 +35,11 @@ class Batches:
         self._workers = workers_for(course.data_workers, device)
         self._coming: Generator[Batch, None, None] | None = None
         self._place = (0, 0)
+
+    @property
+    def ahead(self) -> int:
+        """How many batches are made before they are asked for, at most."""
+        return max(1, AHEAD * self._workers)
 
     def at(self, seen: int, count: int) -> Batch:
         """The `count` images that come after `seen` others. Raises TrainingStopped where a process that makes them has ended."""
@@ -60,21 +67,25 @@ class Batches:
 
     def _by_processes(self, first: Place) -> Iterator[Batch]:
         """torch's workers; they end when this process does, however it does."""
+        self._maker.get_ready()
+        loader = DataLoader(
+            _Sent(self._maker),
+            batch_size=None,
+            sampler=_from(first),
+            num_workers=self._workers,
+            prefetch_factor=AHEAD,
+            timeout=SILENT,
+            multiprocessing_context="fork" if FORKS else None,
+            generator=torch.Generator(),  # it would draw from everybody's, otherwise
+        )
         try:
-            yield from DataLoader(
-                self._maker,
-                batch_size=None,
-                sampler=_from(first),
-                num_workers=self._workers,
-                multiprocessing_context="fork" if FORKS else None,
-                generator=torch.Generator(),  # it would draw from everybody's, otherwise
-            )
+            yield from (batch.with_tensors() for batch in loader)
         except RuntimeError as error:
-            if "DataLoader worker (pid" not in str(error):
+            if not str(error).startswith("DataLoader "):
                 raise
             raise TrainingStopped(
-                f"a process that makes batches has ended ({' '.join(str(error).split())}): set `data_workers` to fewer, or to 0; "
-                "the same command then goes on"
+                f"a process that makes batches has ended, or is stuck ({' '.join(str(error).split())}): set `data_workers` to "
+                "fewer, or to 0; the same command then goes on"
             ) from error
 
 
@@ -86,6 +97,10 @@ class Maker(Dataset[Batch]):
         self._order = order_of(materials.images, course.seed, course.batch_size)
         self._length = longest_text(materials.images)
         self._place = place()  # in a process of its own, it could not be asked
+
+    def get_ready(self) -> None:
+        """Before there are processes that would each have to."""
+        self._recipe.get_ready()
 
     def __getitem__(self, at: Place) -> Batch:
         """What is random is drawn for the whole batch. Of several trainers, each has the pixels of its share; the rest is 0."""
@@ -118,11 +133,24 @@ class Maker(Dataset[Batch]):
         return images, labels
 
 
+class _Sent(Dataset[Batch]):
+    """The same, as they travel between processes: by a pipe. Shared memory is scarce in containers, and waits without a word."""
+
+    def __init__(self, maker: Maker) -> None:
+        self._maker = maker
+
+    def __getitem__(self, at: Place) -> Batch:
+        return self._maker[at].with_arrays()
+
+
 def workers_for(wanted: int | Literal["auto"], device: torch.device) -> int:
     """Processes that make batches; 0 for a thread, which is enough beside a processor's training."""
     if wanted != "auto":
         return wanted
-    return min(MOST_WORKERS, max(1, cores() // place()[1] - 1)) if device.type == "cuda" and FORKS else 0
+    if device.type != "cuda" or not FORKS:
+        return 0
+    trainers = max(1, min(place()[1], torch.cuda.device_count()))  # on this machine: one for each GPU
+    return min(MOST_WORKERS, max(1, cores() // trainers - 1))
 
 
 def _from(at: Place) -> Iterator[Place]:

@@ -47,8 +47,8 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs between two descriptions of a course, each in words."""
     old, new = _flat(before), _flat(now)
     found = []
-    for name in sorted(old.keys() | new.keys()):
-        if old.get(name) != new.get(name):
+    for name in sorted(new):  # what is there no more went with something else that changed, such as a kind
+        if old.get(name) != new[name]:
             found.append(SPOKEN.get(name, f"{name} was {_word(old, name)}, is {_word(new, name)}"))
     return found
 

@@ -25,7 +25,7 @@ from darkroom.networks.saved import check_sides, device_named
 from darkroom.refs import WeightsRef, digest_of
 from darkroom.sampling import evaluations
 from darkroom.training.beginning import begin
-from darkroom.training.course import UNSTEERED, Conduct
+from darkroom.training.course import UNSTEERED, WATCHING, Conduct
 from darkroom.training.parallel import agreed, leads, wait_for_all
 from darkroom.training.planning import images_per_second
 from darkroom.training.rehearsal import materials_of
@@ -77,9 +77,10 @@ def train_folder(request: Request, out: Path, conduct: Conduct = UNSTEERED) -> G
         yield from _trained_once(request, work, conduct)
     else:
         before = _recorded(work)
-        goes_on = before == facts
+        goes_on = _deciding(before) == _deciding(facts)
         if not goes_on:
             _clear(work, before, facts)
+        if before != facts:
             (work / REQUEST).write_text(json.dumps(facts), encoding="utf-8")
         yield from kept(_steps(request, work, conduct), work / EVENTS, anew=not goes_on)
         _move(work, out)
@@ -198,6 +199,13 @@ def _speed(request: Request, places: Places, sharded: bool) -> float:
 def _made(out: Path) -> WeightsRef:
     parameters = sum(value.numel() for value in load_file(out / "weights.safetensors").values())
     return WeightsRef(str(out), digest_of(out / "weights.safetensors"), parameters)
+
+
+def _deciding(facts: Any) -> Any:
+    """What of a request decides what is learned."""
+    if not isinstance(facts, dict):
+        return facts
+    return {**facts, "train": {name: value for name, value in facts["train"].items() if name not in WATCHING | {"drawing"}}}
 
 
 def _recorded(folder: Path) -> Any:

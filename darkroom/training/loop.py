@@ -20,7 +20,7 @@ from darkroom.training.pace import Pace
 from darkroom.training.parallel import agreed
 from darkroom.training.recovery import best_taken, check_finite, resumed, saved, snapshot, undone
 from darkroom.training.sharding import full
-from darkroom.training.speed import settled
+from darkroom.training.speed import settled, still_native
 from darkroom.training.telling import reported, sampled
 
 
@@ -32,8 +32,7 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
     # Initialise, or go on from the newest good checkpoint.
     state = begin(model.to(device), course, materials.conduct.sharded)
     yield from resumed(materials, state)
-    if not state.images_seen:
-        yield from settled(state, course, materials)
+    yield from still_native(state, course, device) if state.images_seen else settled(state, course, materials)
     pace, norm = Pace(course, materials.conduct.minutes, state), torch.zeros(())
     with closing(Batches(course, materials, device)) as batches:
         while not (pace.over() or out_of_patience(state.history, course.patience)):
@@ -43,9 +42,10 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
             seen, total = state.images_seen, pace.total()
             count = min(course.batch_size, total - seen)
             state.rate = state.cut * course.learning_rate * course.learning_rate_schedule.factor(seen, total)
+            # Load a batch and its noise, both known from the seed and the images seen.
+            batch = batches.at(seen, count)
             if seen not in state.skipped:
-                # Load a batch and its noise, both known from the seed and the images seen. Find the gradient.
-                batch = batches.at(seen, count)
+                # Find the gradient.
                 losses, state.manner = yield from gradient(state.model, state.weighting, batch, state.manner)
                 loss, norm = losses.mean(), full(clip_grad_norm_(state.model.parameters(), course.gradient_norm))
 

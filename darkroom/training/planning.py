@@ -14,7 +14,7 @@ from darkroom.events import followed
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training.averaging import average_into
 from darkroom.training.batch import Batch
-from darkroom.training.batches import Batches
+from darkroom.training.batches import Batches, Maker
 from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
@@ -47,8 +47,7 @@ def plan(model: Denoiser, course: Course, materials: Materials, seconds: float, 
     """Train a copy of the real network for some seconds, count what it keeps, and reckon the rest."""
     device = next(model.parameters()).device
     state = begin(copy.deepcopy(model), course)
-    with closing(Batches(course, materials, device)) as batches:
-        batch = batches.at(0, course.batch_size)
+    batch = Maker(course, materials)[0, course.batch_size].on(device)
     activations, least = kept_bytes(state, batch, recompute=False), kept_bytes(state, batch.part(0, 1), recompute=True)
     set_recompute(state.model, recompute=False)
     speed = images_per_second(state, course, materials, seconds, clock)
@@ -78,11 +77,11 @@ def images_per_second(
     """The rate at which `state` trains on the course's first batches: data, gradient, update and average included."""
     device = next(state.model.parameters()).device
     with closing(Batches(course, materials, device)) as batches:
-        started = clock()
+        started, warm = clock(), WARM + batches.ahead - 1  # those made before the clock starts would count as made in no time
         for number in counting():
-            if number == WARM:
+            if number == warm:
                 started = clock()
-            if agreed(number > WARM and clock() - started >= seconds):
+            if agreed(number > warm and clock() - started >= seconds):
                 break
             batch = batches.at(number * course.batch_size, course.batch_size)
             _, manner = followed(gradient(state.model, state.weighting, batch, manner))
@@ -90,7 +89,7 @@ def images_per_second(
             average_into(state.averaged, state.model, 0.01)
             if device.type == "cuda":
                 torch.cuda.synchronize()
-    return (number - WARM) * course.batch_size / max(slowest(clock() - started), 1e-9)
+    return (number - warm) * course.batch_size / max(slowest(clock() - started), 1e-9)
 
 
 def kept_bytes(state: State, batch: Batch, recompute: bool) -> int:

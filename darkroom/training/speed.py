@@ -2,14 +2,13 @@
 
 import copy
 from collections.abc import Callable, Generator
-from contextlib import closing
 from dataclasses import replace
 
 import torch
 
 from darkroom.events import Event, Noted, followed
 from darkroom.networks.denoiser import Denoiser
-from darkroom.training.batches import Batches
+from darkroom.training.batches import Maker
 from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
@@ -46,6 +45,13 @@ def settled(state: State, course: Course, materials: Materials) -> Generator[Eve
         state.manner = yield from compiled(state.manner, course, materials, model, measure)
 
 
+def still_native(state: State, course: Course, device: torch.device) -> Generator[Event, None, None]:
+    """fp32 for a course that goes on on a device which would only imitate the precision that was measured on another."""
+    if course.precision == "auto" and state.manner.precision not in offered(device):
+        yield Noted(f"precision fp32 from here on: {device} does not compute in {state.manner.precision} by itself")
+        state.manner = in_precision("fp32")
+
+
 def compiled(
     manner: Manner, course: Course, materials: Materials, model: Denoiser, measure: Measure
 ) -> Generator[Event, None, Manner]:
@@ -71,8 +77,7 @@ def compiled(
 def can_compile(model: Denoiser, course: Course, materials: Materials, manner: Manner) -> Generator[Event, None, bool]:
     """Whether a copy's network can be compiled, by every process; why not is told. Its kernels serve the model as well."""
     trial = begin(copy.deepcopy(model), course)
-    with closing(Batches(course, materials, next(model.parameters()).device)) as batches:
-        batch = batches.at(0, course.batch_size)
+    batch = Maker(course, materials)[0, course.batch_size].on(next(model.parameters()).device)
     _, after = yield from gradient(trial.model, trial.weighting, batch, manner)
     return not agreed(not after.compiled)
 
@@ -94,9 +99,7 @@ def offered(device: torch.device) -> list[Precision]:
 
 def is_safe(model: Denoiser, course: Course, materials: Materials, manner: Manner) -> bool:
     """Whether the first batch's loss is fp32's, to within rounding, and all of its gradients are finite."""
-    device = next(model.parameters()).device
-    with closing(Batches(course, materials, device)) as batches:
-        batch = batches.at(0, course.batch_size)
+    batch = Maker(course, materials)[0, course.batch_size].on(next(model.parameters()).device)
     losses = []
     for one in (Manner(), manner):
         trial = begin(copy.deepcopy(model), course)

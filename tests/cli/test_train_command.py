@@ -107,8 +107,21 @@ def test_in_a_workspace_its_settings_and_its_curated_images_are_tried(
     assert "its images have 16 pixels, and 32 are asked for" in capsys.readouterr().err
     assert main(["plan", "--seconds", "0.1"]) == 0
     assert f"for {settings['train_base']['images']:,} images seen" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["darkroom"])
+    assert main(["find-lr", "--batches", "6", "--data", str(pictures)]) == 0  # its settings, other images
+    said = capsys.readouterr().out
+    assert f"settings      {folder / 'params.yaml'}" in said and "(the settings have 1.2e-03)" in said
+    settings["train_base"]["start"] = {"kind": "weights", "digest": "0" * 64, "budget": 48}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
+    assert main(["plan", "--seconds", "0.1"]) == 0 and "for 48 images seen" in capsys.readouterr().out
+    assert (
+        main(["find-lr", "--batches", "6"]) == 1
+        and "the weights that train_base.start names are not here" in capsys.readouterr().err
+    )
     monkeypatch.chdir(tmp_path)
     assert main(["find-lr", "--batches", "6"]) == 1 and "name a folder with --data" in capsys.readouterr().err
+    settings["train_base"]["start"] = {"kind": "scratch"}
+    (folder / "params.yaml").write_text(yaml.safe_dump(settings, sort_keys=False), encoding="utf-8")
     assert main(["find-lr", "--batches", "6", "--workspace", str(folder), "--out", str(tmp_path / "rates.png")]) == 0
     assert (tmp_path / "rates.png").exists()
 

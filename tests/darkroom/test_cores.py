@@ -8,8 +8,7 @@ from darkroom.cores import cores
 
 
 def test_those_it_is_bound_to_or_all_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cores() == len(os.sched_getaffinity(0))
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3, 5, 7}, raising=False)
     assert cores() == 3
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 6)

@@ -10,8 +10,10 @@ import torch
 import yaml
 
 from darkroom.augmentation import AugmentSection, Recipe
+from darkroom.evaluation import evaluate as evaluating
 from darkroom.evaluation import signs
 from darkroom.evaluation.diagnosis import Diagnosis, Evidence, diagnose
+from darkroom.evaluation.evaluate import EvaluateSection
 from darkroom.evaluation.figures import Figure
 from darkroom.evaluation.leaking import leaks
 from darkroom.evaluation.memorisation import memorisation
@@ -222,6 +224,18 @@ def test_a_model_that_does_not_listen_is_named(monkeypatch: pytest.MonkeyPatch) 
     found = diagnose(Evidence({}, passed, heard=deaf), SETTINGS, "finetune")
     assert found.verdict == "not listening" and "better than told what another is; 50 % is chance" in found.findings[0].evidence
     assert [str(change) for change in found.changes] == ["finetune.images: 2,560 -> 5,120"]
+
+
+def test_a_model_that_was_not_fine_tuned_is_mended_in_its_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(evaluating, "evaluate", lambda *given, **named: asked.append(named["making"].sections) or iter(()))
+    (tmp_path / "models/tuned").mkdir(parents=True)
+    (tmp_path / "models/tuned/model.json").write_text(card().model_dump_json())
+    section = EvaluateSection.model_validate(SETTINGS["evaluate"])
+    for images in (2560, 0):
+        settings = {**SETTINGS, "finetune": {**SETTINGS["finetune"], "images": images}}
+        list(evaluating.evaluate_workspace(section, tmp_path, settings))
+    assert asked == [{"base": "train_base", "tuned": "finetune"}, {"base": "train_base", "tuned": "train_base"}]
 
 
 def test_settings_that_are_not_there_are_left_out_of_the_remedy() -> None:

@@ -139,6 +139,26 @@ def test_everything_that_describes_is_where_the_images_are(
         assert (described.device.type, described.shape) == ("meta", (2, width)), features.kind
 
 
+def test_images_are_sent_to_where_they_are_described_exactly_and_in_pieces_that_fit(
+    monkeypatch: pytest.MonkeyPatch, pixels: Pixels
+) -> None:
+    seen: list[tuple[int, str, bool]] = []
+
+    def network(images: torch.Tensor) -> torch.Tensor:
+        seen.append((len(images), images.device.type, torch.backends.cudnn.allow_tf32))
+        if len(images) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return torch.ones(len(images), 4)
+
+    monkeypatch.setattr("darkroom.features.features.device", lambda: torch.device("meta"))
+    before = torch.backends.cudnn.allow_tf32
+    assert raw(network, pixels, 3).shape == (3, 4)
+    assert seen == [(count, "meta", False) for count in (3, 2, 1, 1, 1)]
+    assert torch.backends.cudnn.allow_tf32 is before
+    with pytest.raises(torch.OutOfMemoryError):
+        raw(lambda images: network(images.repeat(2, 1, 1, 1)), pixels[:1], 1)
+
+
 def test_inception_has_the_parts_of_the_published_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pixels: Pixels
 ) -> None:

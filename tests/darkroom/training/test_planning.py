@@ -79,6 +79,23 @@ def test_another_rate_trains_anew_on_the_images_as_they_were_curated(tmp_path: P
     assert curated(seed=9)
 
 
+def test_a_course_by_minutes_goes_on_where_only_its_cadences_have_changed(tmp_path: Path, pictures: Path) -> None:
+    out, asked = tmp_path / "model", iter([False, False, False, True])
+    with pytest.raises(StoppedOnRequest):
+        finished(train_folder(request_for(pictures, minutes=0.1), out, Conduct(lambda: next(asked))))
+    speed = (out / "work/speed.json").read_text()
+    told = (out / "work/events.jsonl").read_text()
+    asked = iter([True])
+    with pytest.raises(StoppedOnRequest):
+        finished(
+            train_folder(request_for(pictures, minutes=0.1, samples_every=8, data_workers=1), out, Conduct(lambda: next(asked)))
+        )
+    assert (out / "work/speed.json").read_text() == speed
+    assert (out / "work/events.jsonl").read_text().startswith(told)
+    assert "going on from 24 images seen" in (out / "work/events.jsonl").read_text()
+    assert json.loads((out / "work/request.json").read_text())["train"]["samples_every"] == 8
+
+
 def test_killed_while_its_files_are_moved_it_does_not_train_again(tmp_path: Path, pictures: Path) -> None:
     out, work = tmp_path / "model", tmp_path / "model" / "work"
     finished(from_folder.prepared(request_for(pictures), work))

@@ -1,5 +1,6 @@
 """To resume, run the same command: bit for bit what a run gives that was never stopped, whatever stopped it."""
 
+import gc
 import json
 import multiprocessing
 import os
@@ -21,7 +22,7 @@ from darkroom.events import Event, Noted, SnapshotSaved
 from darkroom.networks.saved import read_card
 from darkroom.refs import digest_of
 from darkroom.stage import StoppedOnRequest
-from darkroom.training import checkpoints
+from darkroom.training import batches, checkpoints
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Conduct, TrainingStopped
 from darkroom.training.train_base import train_base
@@ -77,21 +78,32 @@ def test_stopped_again_and_again_the_files_are_the_same_bytes(tmp_path: Path) ->
 def test_batches_made_by_processes_are_the_same_wherever_it_stops(tmp_path: Path, straight: Finished) -> None:
     random_before = torch.get_rng_state()
     stopped_after(course(tmp_path, transforms=[MIRROR], data_workers=2), 7)
-    _, resumed = finished(course(tmp_path, transforms=[MIRROR], data_workers=1))
+    events, resumed = finished(course(tmp_path, transforms=[MIRROR], data_workers=1))
+    assert events[0] == Noted("going on from 24 images seen")
     assert differing(straight[1], resumed) == []
     assert torch.equal(torch.get_rng_state(), random_before)
     assert not multiprocessing.active_children()
 
 
-def test_a_process_that_makes_batches_and_is_killed_ends_the_training_in_words(tmp_path: Path, straight: Finished) -> None:
-    steps = course(tmp_path, transforms=[MIRROR], data_workers=1)
+def test_processes_that_are_stuck_end_the_training_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "SILENT", 1)
+    monkeypatch.setattr(batches._Sent, "__getitem__", lambda self, at: time.sleep(60))
+    with pytest.raises(TrainingStopped, match=r"or is stuck \(DataLoader timed out after 1 seconds\)"):
+        list(course(tmp_path, data_workers=1))
+    gc.collect()  # the error holds on to where it came from
+    assert not multiprocessing.active_children()
+
+
+def test_a_process_that_makes_batches_and_is_killed_ends_the_training_in_words(tmp_path: Path) -> None:
+    steps = course(tmp_path, images=240, data_workers=1)
     [next(steps) for _ in range(3)]  # it has saved a checkpoint
     (worker,) = multiprocessing.active_children()
     worker.kill()
     worker.join()
     with pytest.raises(TrainingStopped, match=r"a process that makes batches has ended .* set `data_workers` to fewer"):
         list(steps)
-    assert differing(straight[1], finished(course(tmp_path, transforms=[MIRROR]))[1]) == []
+    events, state = finished(course(tmp_path, images=240))
+    assert isinstance(events[0], Noted) and events[0].text.startswith("going on from ") and state.images_seen == 240
 
 
 def test_other_settings_data_or_augmentations_begin_anew(tmp_path: Path) -> None:
@@ -124,7 +136,8 @@ def test_watched_or_drawn_otherwise_it_goes_on_to_the_same_weights(tmp_path: Pat
     stopped_after(train_base(base_section(), changed), 6)
     cadences = {"report_every": 8, "held_out_every": 24, "samples_every": 20, "checkpoint_every": 16}
     drawing = {**SETTINGS["drawing"], "steps": 3, "guidance": 2.0}
-    events, resumed = finished(train_base(base_section(**cadences, device="auto", patience=9, drawing=drawing), changed))
+    otherwise = base_section(**cadences, device="auto", data_workers=1, patience=9, drawing=drawing)
+    events, resumed = finished(train_base(otherwise, changed))
     assert any(isinstance(event, Noted) and "going on from 24 images seen" in event.text for event in events)
     assert digest_of(changed.out / "weights.safetensors") == digest_of(straight.out / "weights.safetensors")
     assert read_card(changed.out).drawing.steps == 3
