@@ -23,7 +23,7 @@ from darkroom.training.parallel import bounds, place
 FORKS = sys.platform == "linux"  # elsewhere each process that makes batches would need a copy of all images
 MOST_WORKERS = 8
 AHEAD = 2  # batches that each of them makes before they are asked for
-SILENT = 300  # seconds without a batch after which processes are taken for stuck
+SILENT = 60  # seconds without a batch after which processes are looked after: have they ended, are they stuck?
 Place = tuple[int, int]  # images seen before a batch, and how many it has
 
 

@@ -94,13 +94,16 @@ def test_processes_that_are_stuck_end_the_training_in_words(tmp_path: Path, monk
     assert not multiprocessing.active_children()
 
 
-def test_a_process_that_makes_batches_and_is_killed_ends_the_training_in_words(tmp_path: Path) -> None:
+def test_a_process_that_makes_batches_and_is_killed_ends_the_training_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "SILENT", 3)
     steps = course(tmp_path, images=240, data_workers=1)
     [next(steps) for _ in range(3)]  # it has saved a checkpoint
     (worker,) = multiprocessing.active_children()
     worker.kill()
     worker.join()
-    with pytest.raises(TrainingStopped, match=r"a process that makes batches has ended .* set `data_workers` to fewer"):
+    with pytest.raises(TrainingStopped, match=r"has ended, or is stuck .*: set `data_workers` to fewer"):
         list(steps)
     events, state = finished(course(tmp_path, images=240))
     assert isinstance(events[0], Noted) and events[0].text.startswith("going on from ") and state.images_seen == 240
