@@ -1,22 +1,22 @@
 """What training costs, as a share of what the processor can do."""
 
-import statistics
 from contextlib import closing
 
-import numpy as np
 import torch
 from pydantic import TypeAdapter
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.turns import SETTINGS, TURNS, in_turns, seconds
-from darkroom.augmentation import AugmentSection, Recipe
-from darkroom.networks.denoiser import Condition, Denoiser
-from darkroom.training.batches import Batches, as_batch
+from benchmarks.turns import SETTINGS, in_turns, seconds
+from darkroom.augmentation import AugmentSection
+from darkroom.training.batch import Batch
+from darkroom.training.batches import Batches
 from darkroom.training.beginning import begin
 from darkroom.training.loss import denoising_loss
 from darkroom.training.planning import kept_bytes
 from darkroom.training.rehearsal import rehearsed
 from darkroom.training.train_base import TrainBaseSection
+
+STEPS = 20  # in a turn
 
 
 def run() -> None:
@@ -62,28 +62,30 @@ def feeding() -> None:
 
 
 def step_rate() -> None:
-    """Floating-point operations of the default training step, as a share of the matrix product's; and the data path's share."""
+    """Floating-point operations of the default step, as a share of the matrix product's; what making batches adds."""
     section = TypeAdapter(TrainBaseSection).validate_python(SETTINGS["train_base"])
-    size, batch = SETTINGS["curate"]["image_size"], section.batch_size
-    recipe = Recipe(TypeAdapter(AugmentSection).validate_python(SETTINGS["augment"]))
-    model = Denoiser(section.network.build(size, 4, recipe.length), section.preconditioning)
-    pixels = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), np.uint8)
-    condition = Condition(torch.zeros(batch, dtype=torch.long), torch.zeros(batch, recipe.length))
-    images, sigma = as_batch(pixels, torch.device("cpu")), torch.ones(batch)
-    noise, optimiser = torch.randn_like(images), torch.optim.AdamW(model.parameters(), fused=True)
+    recipe = TypeAdapter(AugmentSection).validate_python(SETTINGS["augment"])
+    model, materials = rehearsed(section, recipe, SETTINGS["curate"]["image_size"])
+    optimiser, count = torch.optim.AdamW(model.parameters(), fused=True), section.batch_size
 
-    def step() -> None:
+    def step(batch: Batch) -> None:
         optimiser.zero_grad()
-        denoising_loss(model, images, sigma, noise, condition).mean().backward()  # type: ignore[no-untyped-call]
+        loss = denoising_loss(model, batch.images, batch.sigma, batch.noise, batch.condition)
+        loss.mean().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     square = torch.randn(1024, 1024)
-    step_time, product_time = in_turns(step, lambda: square @ square)
+    with closing(Batches(section, materials, torch.device("cpu"))) as batches:
+        places, same = iter(range(count, 10**9, count)), batches.at(0, count)
+        alone, fed, product_time = in_turns(
+            lambda: [step(same) for _ in range(STEPS)],
+            lambda: [step(batches.at(next(places), count)) for _ in range(STEPS)],
+            lambda: square @ square,
+        )
     with FlopCounterMode(display=False) as counter:
-        step()
-    share = (counter.get_total_flops() / step_time) / (2 * 1024**3 / product_time)
-    data_time = statistics.median(seconds(lambda: recipe.apply(pixels, 0)) for _ in range(TURNS + 1))
+        step(same)
+    share = (counter.get_total_flops() / (alone / STEPS)) / (2 * 1024**3 / product_time)
     print(
-        f"training: {batch / step_time:.0f} images/s, {share:.2f} of the matrix product's rate "
-        f"({2 * 1024**3 / product_time / 1e9:.0f} GFLOP/s); the data path adds {data_time / step_time:.1%} (batch {batch})"
+        f"training: {STEPS * count / fed:.0f} images/s, the step {share:.2f} of the matrix product's rate "
+        f"({2 * 1024**3 / product_time / 1e9:.0f} GFLOP/s); making its batches adds {fed / alone - 1:.1%} (batch {count})"
     )

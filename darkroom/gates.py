@@ -18,6 +18,7 @@ from darkroom.sections import Section
 Score = Mapping[str, float]  # value, and where they were measured: low, high (of its interval), n, floor
 Scores = Mapping[str, Score]
 Interval = tuple[float, float, float]  # value, lower end, upper end
+NO_WORSE = 0.1  # of the champion's score: two trainings on equal data differ by less, and pairs of images show it all the same
 JUDGE = "kernel_distance"  # the score by which challenger and champion are compared; lower is better
 
 
@@ -37,7 +38,9 @@ class PromoteSection(Section):
     ]
     against_champion: Annotated[
         Literal["better", "no_worse"],
-        Field(description="better: its kernel distance is surely smaller than the champion's; no_worse: not surely larger"),
+        Field(
+            description="better: its kernel distance is surely smaller than the champion's; no_worse: not surely a tenth larger"
+        ),
     ]
     largest_kernel_distance: Annotated[float, Field(gt=0, description="of the tuned model, x 1000")]
     largest_copied_share: Annotated[float, Field(ge=0, le=1, description="samples that are copies of a training image")]
@@ -81,7 +84,8 @@ def against(section: PromoteSection, scores: Scores, champion: Scores, paired: I
         figures += f"; from the same noise the difference is {_shown(paired)}"
         if section.against_champion == "better":
             return Verdict(gate, paired[2] < 0, f"{figures}, and must lie below 0")
-        return Verdict(gate, paired[1] <= 0, f"{figures}, and must not lie above 0")
+        margin = NO_WORSE * max(theirs[0], 0.0)
+        return Verdict(gate, paired[1] <= margin, f"{figures}, and must not lie above {margin:.4g}, a tenth of the champion's")
     if section.against_champion == "better":
         return Verdict(gate, ours[2] < theirs[1], f"{figures}; the interval must lie below the champion's")
     return Verdict(gate, ours[1] <= theirs[2], f"{figures}; the interval must not lie above the champion's")

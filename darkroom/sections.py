@@ -48,8 +48,11 @@ def validated(kind: type[AnySection], content: Any, file: Path, *path: str) -> A
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        faults = [_fault(item, kind, path) for item in error.errors(include_url=False)]
-        raise SettingsError("\n".join(f"{file}: {fault}" for fault in faults)) from None
+        found = error.errors(include_url=False)
+        lines = [f"{file}: {_fault(item, kind, path)}" for item in found]
+        if all(item["type"] == "missing" for item in found):  # written for an older version, and not misspelt
+            lines.append("the params.yaml of a new workspace (`darkroom init DIR`) shows what they may be")
+        raise SettingsError("\n".join(lines)) from None
 
 
 def _fault(item: Any, kind: type[BaseModel], path: tuple[str, ...]) -> str:
@@ -59,7 +62,7 @@ def _fault(item: Any, kind: type[BaseModel], path: tuple[str, ...]) -> str:
         case "extra_forbidden":
             return f"`{where}` is not a setting{_nearest(location[-1], _names_at(kind, location[:-1]))}"
         case "missing":
-            return f"`{where}` is missing; the params.yaml of a new workspace (`darkroom init DIR`) says what it may be"
+            return f"`{where}` is missing"
         case "union_tag_not_found":
             return f"`{where}.kind` is missing"
         case "union_tag_invalid":

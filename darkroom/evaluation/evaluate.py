@@ -129,7 +129,7 @@ def evaluate_workspace(section: EvaluateSection, at: Path, settings: Mapping[str
     `settings`, all of params.yaml, name old values in remedies. Raises as `evaluate`, and FileNotFoundError for weights that
     were not kept.
     """
-    tuned_by = "finetune" if settings["finetune"]["images"] else "train_base"  # what to change where something ails it
+    tuned_by = "finetune" if settings.get("finetune", {}).get("images", 1) else "train_base"  # what to change where it is ill
     with with_weights(at / "models/tuned", section.weights, at / KEPT.parent) as tuned:
         return (
             yield from evaluate(

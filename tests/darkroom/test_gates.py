@@ -75,7 +75,13 @@ def test_against_the_champion(ours: tuple[float, float, float], better: bool, no
 
 @pytest.mark.parametrize(
     ("paired", "better", "no_worse"),
-    [((-3, -5, -1), True, True), ((-3, -5, 1), False, True), ((3, -1, 5), False, True), ((3, 1, 5), False, False)],
+    [
+        ((-3, -5, -1), True, True),
+        ((-3, -5, 1), False, True),
+        ((3, -1, 5), False, True),
+        ((3, 1, 5), False, True),
+        ((9, 5, 13), False, False),
+    ],
 )
 def test_a_difference_seen_from_the_same_noise_decides(paired: Interval, better: bool, no_worse: bool) -> None:
     """Both intervals are the same: alone they would neither call it better nor worse."""

@@ -71,6 +71,9 @@ def test_a_refused_version_is_promoted_only_by_force_with_a_reason_and_rollback_
     assert "kernel_distance is" in again(lived, "run", code=3)
     assert (at(lived, "challenger"), at(lived, "champion")) == ("2", "1")
     assert "refused" in again(lived, "promote", code=3)
+    change(lived, promote={"largest_kernel_distance": 1e9, "against_champion": "better"})
+    assert "from the same noise the difference is" in again(lived, "promote", code=3)
+    change(lived, promote={"largest_kernel_distance": 1e-6, "against_champion": "no_worse"})
     assert "needs --reason" in again(lived, "promote", "2", "--force", code=1)
     assert at(lived, "champion") == "1"
     assert "computed: a test" in again(lived, "promote", "2", "--force", "--reason", "a test")

@@ -12,7 +12,7 @@ from darkroom.evaluation.examining import Making
 from darkroom.images import ImageSet, Pixels, write_split
 from darkroom.training.session import Places
 from darkroom.training.train_base import train_base
-from tests.darkroom.evaluation.rig import Painter, section
+from tests.darkroom.evaluation.rig import SETTINGS, Painter, section
 from tests.darkroom.tiny import DRAWING, NAMES, base_section, finished, prepare
 
 IMAGES, ASKED = 12_000, 24
@@ -49,7 +49,7 @@ def memoriser(tmp_path_factory: pytest.TempPathFactory) -> Places:
 
 def judged(places: Places, out: Path, **draw: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Scores and diagnosis of the model."""
-    chosen = section(images=ASKED, drawing={"sampler": {"kind": "unipc", "order": 2}, "steps": 18, "guidance": 1.0, "away": 1.0})
+    chosen = section(images=ASKED, drawing={**SETTINGS["drawing"], "sampler": {"kind": "unipc", "order": 2}, "steps": 18})
     making = Making(places.augmented, {"train_base": {"images": IMAGES, "patience": 0}}, {"base": "train_base"})
     finished(evaluate(chosen, places.data, {"base": places.out}, out, making=making, **draw))
     return tuple(json.loads((out / name).read_text())["base"] for name in ("scores.json", "diagnosis.json"))
