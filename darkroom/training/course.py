@@ -18,12 +18,8 @@ from darkroom.training.loss import Weighting
 from darkroom.training.optimisers import Optimiser
 
 CADENCES = ("report_every", "held_out_every", "samples_every", "checkpoint_every")
-WATCHING = {
-    "device",
-    "data_workers",
-    "patience",
-    *CADENCES,
-}  # where a course runs, how it is watched: it goes on where these have changed
+# Where a course runs and how it is watched: it goes on where these have changed.
+WATCHING = {"device", "data_workers", "patience", *CADENCES}
 
 
 class TrainingStopped(ValueError):
