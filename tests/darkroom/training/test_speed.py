@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from darkroom.events import Event
+from darkroom.events import Event, Noted
+from darkroom.training import speed
+from darkroom.training.beginning import begin
 from darkroom.training.memory import Manner
 from darkroom.training.speed import compiled, fastest, is_safe, offered
-from tests.darkroom.tiny import finished, stopped_after
-from tests.darkroom.training.rig import course, differing, fresh_model
+from tests.darkroom.tiny import base_section, finished, stopped_after
+from tests.darkroom.training.rig import CPU, course, differing, fresh_model
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -140,3 +142,16 @@ def test_compiling_is_left_alone_in_short_courses_and_where_it_brings_little(mon
 def returning(value: bool) -> Generator[Event, None, bool]:
     yield from ()
     return value
+
+
+def test_a_course_that_goes_on_elsewhere_is_not_imitated_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was measured on another device; what was asked for stays."""
+    monkeypatch.setattr(speed, "offered", lambda device: ["fp32"])
+    state = begin(fresh_model(), base_section())
+    for asked, taken in (("bf16", "bf16"), ("auto", "fp32")):
+        state.manner = speed.in_precision("bf16")
+        events, _ = finished(speed.still_native(state, base_section(precision=asked), CPU))
+        assert state.manner.precision == taken
+        assert [event.text for event in events if isinstance(event, Noted)] == (
+            ["precision fp32 from here on: cpu does not compute in bf16 by itself"] if asked == "auto" else []
+        )
