@@ -5,6 +5,8 @@ BIN := .venv/bin
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export VIRTUAL_ENV := $(CURDIR)/.venv
 unexport PYTHONPATH
+# uv compiles nothing when it installs: where nothing may be kept at the first import either, every start compiles torch and Prefect.
+unexport PYTHONDONTWRITEBYTECODE
 # Torch's threads soon sleep while they wait: spinning on, they slow tenfold on a shared machine.
 export GOMP_SPINCOUNT ?= 1000
 

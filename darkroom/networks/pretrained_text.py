@@ -68,14 +68,19 @@ class PretrainedText:
                 self._load(READERS.get(config.model_type, "AutoModel"))
         self._known: dict[str, Tensor] = {}
         self._held = 0
+        # No kernels are made of it. Said here and not above the method: as a decorator it loads the compiler, seconds of every start.
+        self._asked = torch.compiler.disable(self._ask)
 
     def __deepcopy__(self, _: object) -> "PretrainedText":
         return self
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def __call__(self, text: Tensor) -> tuple[Tensor, Tensor]:
         """Captions as tokens of bytes, int64 [n, length] (see `captioned.tokens_of`) -> features [n, length, width], one of each
         of the encoder's own tokens, and which are there, bool [n, length]; of an empty caption none is."""
+        asked: tuple[Tensor, Tensor] = self._asked(text)
+        return asked
+
+    def _ask(self, text: Tensor) -> tuple[Tensor, Tensor]:
         count, length = text.shape
         features = torch.zeros(count, length, self.width, device=text.device)
         there = torch.zeros(count, length, dtype=torch.bool, device=text.device)
