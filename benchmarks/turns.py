@@ -18,9 +18,9 @@ def seconds(act: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def in_turns(*acts: Callable[[], object]) -> list[float]:
+def in_turns(*acts: Callable[[], object], turns: int = TURNS) -> list[float]:
     """Median seconds of each, taken in turns after a warm-up of each."""
     for act in acts:
         act()
-    turns = [[seconds(act) for act in acts] for _ in range(TURNS)]
-    return [statistics.median(times) for times in zip(*turns, strict=True)]
+    taken = [[seconds(act) for act in acts] for _ in range(turns)]
+    return [statistics.median(times) for times in zip(*taken, strict=True)]

@@ -8,7 +8,8 @@ To add an augmentation: write the class, name it in the union at the end of this
 
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,6 +27,8 @@ from darkroom.shapes import framed
 Probability = Annotated[float, Field(ge=0, le=1, description="how often it is applied")]
 Applied = dict[str, Any]
 
+BLOCK = 1024  # images whose variations are drawn at once
+
 
 class Mirror(Section):
     """Left and right exchanged."""
@@ -35,8 +38,8 @@ class Mirror(Section):
     probability: Probability
 
     def transform(self, albumentations: Any) -> Any:
-        """The albumentations transform."""
-        return albumentations.HorizontalFlip(p=self.probability)
+        """The albumentations transform, which is always applied: the recipe draws when."""
+        return albumentations.HorizontalFlip(p=1)
 
     def label(self, applied: Applied, size: tuple[int, int]) -> list[float]:
         """What the network is told: 1 where it was done."""
@@ -54,14 +57,14 @@ class Affine(Section):
     degrees: Annotated[float, Field(ge=0, le=180, description="largest turn")]
 
     def transform(self, albumentations: Any) -> Any:
-        """The albumentations transform."""
+        """The albumentations transform, which is always applied: the recipe draws when."""
         shift = (-self.shift, self.shift)
         return albumentations.Affine(
             translate_percent={"x": shift, "y": shift},
             scale=(1 - self.scale, 1 + self.scale),
             rotate=(-self.degrees, self.degrees),
             border_mode=1,  # OpenCV's BORDER_REPLICATE
-            p=self.probability,
+            p=1,
         )
 
     def label(self, applied: Applied, size: tuple[int, int]) -> list[float]:
@@ -81,8 +84,8 @@ class BrightnessContrast(Section):
     contrast: Annotated[float, Field(ge=0, le=1, description="largest change, as a share")]
 
     def transform(self, albumentations: Any) -> Any:
-        """The albumentations transform."""
-        return albumentations.RandomBrightnessContrast(self.brightness, self.contrast, p=self.probability)
+        """The albumentations transform, which is always applied: the recipe draws when."""
+        return albumentations.RandomBrightnessContrast(self.brightness, self.contrast, p=1)
 
     def label(self, applied: Applied, size: tuple[int, int]) -> list[float]:
         """What the network is told: contrast and brightness. 2 numbers."""
@@ -102,42 +105,56 @@ class Recipe:
     def __init__(self, section: AugmentSection) -> None:
         self.section = section
         self.length = sum(item.length for item in section.transforms)
-        self._compose: Any = None
+        self._composed: dict[tuple[bool, ...], Any] = {}
+        self._block, self._drawn = -1, (np.empty((0, 0), bool), np.empty(0, np.int64))
 
     def get_ready(self) -> None:
         """Load what applying takes, which may take seconds."""
         if self.section.transforms:
-            self._compose = self._compose or _composed(self.section)
+            _albumentations()
 
     def apply(self, pixels: Pixels, images_seen: int) -> tuple[Pixels, NDArray[np.float32]]:
         """Vary a batch. uint8 [n, h, w, 3] -> the same, and labels float32 [n, length]."""
-        labels = np.zeros((len(pixels), self.length), np.float32)
-        if not self.section.transforms:
-            return pixels, labels
-        self.get_ready()
-        varied = np.empty_like(pixels)
-        for row, image in enumerate(pixels):
-            seed = generator_for(self.section.seed, AUGMENTATION, images_seen + row).integers(2**31)
-            varied[row], labels[row] = self._apply_one(np.ascontiguousarray(image), int(seed))
+        varied, labels = np.array(pixels), np.zeros((len(pixels), self.length), np.float32)
+        if self.section.transforms:
+            for row, image in enumerate(varied):
+                wanted, seed = self._drawn_at(images_seen + row)
+                if any(wanted):
+                    varied[row], labels[row] = self._apply_one(image, wanted, seed)
         return varied, labels
 
-    def _apply_one(self, image: Pixels, seed: int) -> tuple[Pixels, list[float]]:
-        compose = self._compose
+    def _drawn_at(self, position: int) -> tuple[tuple[bool, ...], int]:
+        """Which transforms an image gets, and the seed of how. Drawn for many at once: most images get none, and cost nothing."""
+        block, place = divmod(position, BLOCK)
+        if block != self._block:
+            chance = generator_for(self.section.seed, AUGMENTATION, block)
+            often = np.array([item.probability for item in self.section.transforms])
+            self._block, self._drawn = block, (chance.random((BLOCK, len(often))) < often, chance.integers(2**31, size=BLOCK))
+        wanted, seeds = self._drawn
+        return tuple(wanted[place].tolist()), int(seeds[place])
+
+    def _apply_one(self, image: Pixels, wanted: tuple[bool, ...], seed: int) -> tuple[Pixels, list[float]]:
+        if wanted not in self._composed:
+            self._composed[wanted] = _composed(list(compress(self.section.transforms, wanted)))
+        compose = self._composed[wanted]
         compose.set_random_seed(seed)
         result = compose(image=image)
-        done = dict(result["applied_transforms"])
-        label: list[float] = []
-        for item, transform in zip(self.section.transforms, compose.transforms, strict=True):
-            name = type(transform).__name__
-            label += item.label(done[name], (image.shape[0], image.shape[1])) if name in done else [0.0] * item.length
+        done, label = iter(result["applied_transforms"]), list[float]()
+        for item, applied in zip(self.section.transforms, wanted, strict=True):
+            label += item.label(next(done)[1], (image.shape[0], image.shape[1])) if applied else [0.0] * item.length
         return result["image"], label
 
 
-def _composed(section: AugmentSection) -> Any:
+def _composed(transforms: Sequence["Augmentation"]) -> Any:
+    albumentations = _albumentations()
+    return albumentations.Compose([item.transform(albumentations) for item in transforms], save_applied_params=True)
+
+
+def _albumentations() -> Any:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # noqa: TID251 - it would ask the network for its newest version
     import albumentations  # imported here: it takes seconds, and only a recipe with transforms needs it
 
-    return albumentations.Compose([item.transform(albumentations) for item in section.transforms], save_applied_params=True)
+    return albumentations
 
 
 def augment(section: AugmentSection, data: Path, out: Path, report: Path) -> Generator[Event, None, DatasetRef]:

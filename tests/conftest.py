@@ -114,9 +114,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.environ.pop(name, None)
     os.environ["DARKROOM_HOME"] = str(folder)
     yield folder
-    from adapters.local_servers import stop_servers
     from prefect.events.worker import EventsWorker
     from prefect.logging.handlers import APILogWorker
+
+    from adapters.local_servers import stop_servers
 
     for worker in (EventsWorker, APILogWorker):  # else this process tries to send them for a minute when it ends
         worker.drain_all(timeout=5, at_exit=False)

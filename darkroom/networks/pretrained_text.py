@@ -68,8 +68,8 @@ class PretrainedText:
                 self._load(READERS.get(config.model_type, "AutoModel"))
         self._known: dict[str, Tensor] = {}
         self._held = 0
-        # No kernels are made of it. Said here and not above the method: as a decorator it loads the compiler, seconds of every start.
-        self._asked = torch.compiler.disable(self._ask)
+        # No kernels are made of it. As a decorator, this would load the compiler at once: seconds of every start.
+        self._asked = torch.compiler.disable(self._ask)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, _: object) -> "PretrainedText":
         return self
