@@ -12,7 +12,7 @@ from PIL import Image
 
 from adapters.resuming import served
 from darkroom.events import Event, Progressed, SamplesDrawn, StepTaken
-from darkroom.stage import Throttle, sentence
+from darkroom.stage import Pace, Throttle, sentence
 
 
 class Teller:
@@ -25,12 +25,13 @@ class Teller:
         self.stage, self._key = stage, stage.replace("_", "-")
         self._log: logging.Logger | logging.LoggerAdapter[Any] = get_run_logger()
         self._bar: Any = create_progress_artifact(progress=0.0, key=f"{self._key}-progress", description=f"Progress of {stage}")
-        self._logged, self._moved = Throttle(5.0), Throttle(3.0)
+        self._logged, self._moved, self._pace = Throttle(5.0), Throttle(3.0), Pace()
 
     def tell(self, event: Event) -> None:
         """Log the event; move the bar; show the picture."""
         from prefect.artifacts import update_progress_artifact
 
+        event = self._pace.of(event)
         if self._logged.passes(event):
             self._log.info(sentence(event))
         share = _share(event)

@@ -137,7 +137,7 @@ with opened(folder, "key", {SIDE}) as memory:
     del steps, candidates
     gathered = time.perf_counter()
     prints = [one.fingerprint for one in examined]
-    known = compared(prints, settings, memory.compared("settings"))
+    known = followed(compared(prints, settings, memory.compared("settings")))
     memory.remember(known, "settings")
     copies = find_duplicates(prints, settings, known=known)
     done = time.perf_counter()

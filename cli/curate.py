@@ -22,7 +22,8 @@ def curate_folder(source: Path | None, out: Path | None, params: Path | None, si
     """Curate `source` into `out`, which needs to be no workspace."""
     from darkroom.curation.choices import read_choices
     from darkroom.curation.curate import MEMORY, curate
-    from darkroom.stage import Throttle, sentence
+    from darkroom.events import followed
+    from darkroom.stage import teller
 
     if source is None or out is None:
         raise ValueError("which images, and where to? darkroom curate FOLDER --out DIR (in a workspace: darkroom run)")
@@ -34,10 +35,8 @@ def curate_folder(source: Path | None, out: Path | None, params: Path | None, si
         raise ValueError(f"{target} holds files that darkroom did not write; choose another `--out`")
     listed = (params.parent if params else Path.cwd()) / section.choices
     choices = read_choices(listed) if params and listed.exists() else ()
-    throttle = Throttle(2.0)
-    for event in curate(section, source, target, out / REPORT, out / MEMORY, choices):
-        if throttle.passes(event):
-            print(sentence(event), file=sys.stderr, flush=True)
+    steps = curate(section, source, target, out / REPORT, out / MEMORY, choices)
+    followed(steps, teller(lambda text: print(text, file=sys.stderr, flush=True)))
     counts = json.loads((target / "dataset.json").read_text(encoding="utf-8"))
     why = ", ".join(f"{number} {reason}" for reason, number in counts["rejected_by_reason"].items())
     say(f"{counts['kept']:,} of {counts['files']:,} images kept{f'; rejected: {why}' if why else ''}")

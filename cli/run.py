@@ -9,6 +9,7 @@ from typing import Any
 
 from adapters import workspace as workspaces
 from cli.main import REFUSED
+from darkroom.events import followed
 
 SOURCE_FILES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".parquet")
 
@@ -34,12 +35,9 @@ def init(folder: Path, data: Path | None, size: int | None, images: int | None) 
 def sample_data(folder: Path, count: int, seed: int, size: int, dirt: bool) -> int:
     """Build the sample images."""
     from darkroom.sample_data import make_sample_data
-    from darkroom.stage import Throttle, sentence
+    from darkroom.stage import teller
 
-    throttle = Throttle(2.0)
-    for event in make_sample_data(folder, count, seed, size, dirt):
-        if throttle.passes(event):
-            say(sentence(event))
+    followed(make_sample_data(folder, count, seed, size, dirt), teller(say))
     return 0
 
 

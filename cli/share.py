@@ -1,18 +1,16 @@
 """What the words of models that are used do: generate, inspect, export."""
 
 import argparse
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from adapters import machine, workspace
 from cli.run import say
-from darkroom.events import Event, Progressed, followed
+from cli.train import shown
 from darkroom.provenance import Found, ProvenanceError, read_provenance, read_signer
 from darkroom.sections import SettingsError, validated
 from darkroom.shapes import shape_named
-from darkroom.stage import Throttle, sentence
 
 AWAY = 1.5  # times away from another model, where nobody says
 # What a sampler is when a person gives its kind alone; in params.yaml each part can be set.
@@ -40,7 +38,7 @@ def generate(given: argparse.Namespace) -> int:
     weaker = None if given.away_from is None else Weaker(_source(given.away_from, given.workspace), scale)
     shape = None if given.shape is None else shape_named(given.shape)
     wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, weaker, shape)
-    drawn = followed(generate_folder(source, wish, given.out, given.batch, signer), _paced())
+    drawn = shown(generate_folder(source, wish, given.out, given.batch, signer))
     named = f"{source.name} version {source.version}" if source.version else source.name
     say(f"images      {given.out}: {drawn:,} drawn, {given.count - drawn:,} were there; by {named}")
     say(f"sheet       {given.out / SHEET}")
@@ -136,27 +134,6 @@ def _drawing(given: argparse.Namespace, own: Any) -> Any:
     return validated(Drawing, {**chosen.model_dump(mode="json"), **changes}, Path("command line"))
 
 
-def _paced() -> Callable[[Event], None]:
-    """Shows events, with images per second and the time left."""
-    throttle, began = Throttle(2.0), time.monotonic()
-
-    def show(event: Event) -> None:
-        nonlocal began
-        if isinstance(event, Progressed) and event.done == 0:
-            began = time.monotonic()
-            return
-        if not throttle.passes(event):
-            return
-        text = sentence(event)
-        if isinstance(event, Progressed):
-            rate = event.done / max(time.monotonic() - began, 1e-9)
-            left = round((event.total - event.done) / rate)
-            text += f", {rate:.1f} a second" + (f", {left // 60} min {left % 60:02d} s left" if left else "")
-        say(text)
-
-    return show
-
-
 def export(given: argparse.Namespace) -> int:
     """Write a folder to share."""
     from darkroom.exporting import Known, export_folder
@@ -167,7 +144,7 @@ def export(given: argparse.Namespace) -> int:
     else:
         source, found, version = _registered(given.model, given.workspace)
         known = _known(found, version)
-    followed(export_folder(source, given.out, known, given.onnx), _paced())
+    shown(export_folder(source, given.out, known, given.onnx))
     say(f"exported    {given.out}: read README.md there, or run: python {given.out / 'draw.py'} --out images")
     return 0
 

@@ -15,7 +15,7 @@ from cli.run import say
 from darkroom.events import Event, followed
 from darkroom.params import Params
 from darkroom.sections import SettingsError, read_yaml, validated
-from darkroom.stage import Throttle, sentence, stop_asked
+from darkroom.stage import stop_asked, teller
 
 Answer = TypeVar("Answer")
 INTERRUPTED = 130
@@ -256,5 +256,4 @@ def shown(steps: Generator[Event, None, Answer]) -> Answer:
     """Run a step to its end, saying what it tells. Returns what it returns."""
     from darkroom.training.parallel import leads
 
-    throttle = Throttle(2.0)
-    return followed(steps, lambda event: say(sentence(event)) if leads() and throttle.passes(event) else None)
+    return followed(steps, *([teller(say)] if leads() else []))

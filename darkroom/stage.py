@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from darkroom.events import (
     SpikeUndone,
     StepTaken,
     TroubleFound,
+    followed,
     kept,
 )
 from darkroom.sections import AnySection, read_section
@@ -61,7 +63,7 @@ def sentence(event: Event) -> str:
         case Noted(text):
             return text
         case Progressed(doing, done, total, unit):
-            rate = f", {event.per_second:.3g} {unit}/s" if event.per_second is not None else ""
+            rate = f", {_figure(event.per_second)} {unit}/s" if event.per_second is not None else ""
             ahead = f", {duration(event.left)} left" if event.left is not None else ""
             return f"{doing}: {done:,} of {total:,} {unit}{rate}{ahead}"
         case ImageRejected(path, reason, detail):
@@ -95,6 +97,10 @@ def sentence(event: Event) -> str:
     return str(event)
 
 
+def _figure(rate: float) -> str:
+    return f"{rate:.3g}" if rate < 100 else f"{rate:,.0f}"
+
+
 def duration(seconds: float) -> str:
     """Seconds in words: 41 s, 2 min 05 s, 3 h 20 min."""
     minutes, rest = divmod(round(seconds), 60)
@@ -123,6 +129,41 @@ class Throttle:
         return True
 
 
+SOON = 1.0  # seconds of work that say nothing of its rate
+
+
+class Pace:
+    """Puts to progress the rate since its first word, and the time left at that rate, where the step tells neither."""
+
+    def __init__(self) -> None:
+        self._begun = dict[str, tuple[float, int]]()
+
+    def of(self, event: Event) -> Event:
+        """The same event, with them."""
+        if not isinstance(event, Progressed) or event.per_second is not None:
+            return event
+        now = time.monotonic()
+        began, first = self._begun.setdefault(event.doing, (now, event.done))
+        if event.done < first:  # it began again
+            self._begun[event.doing] = now, event.done
+        if event.done <= first or now < began + SOON:
+            return event
+        rate = (event.done - first) / (now - began)
+        return replace(event, per_second=rate, left=(event.total - event.done) / rate if event.done < event.total else None)
+
+
+def teller(write: Callable[[str], object]) -> Callable[[Event], None]:
+    """Writes events in words, with their pace, not too many of them: for `events.followed`."""
+    throttle, pace = Throttle(2.0), Pace()
+
+    def tell(event: Event) -> None:
+        event = pace.of(event)
+        if throttle.passes(event):
+            write(sentence(event))
+
+    return tell
+
+
 def run_stage(
     name: str,
     kind: type[AnySection],
@@ -136,12 +177,13 @@ def run_stage(
     With `tells` false, as in the others of several processes that train together, it keeps and shows no events.
     They are kept in `journal`, or else where the workspace keeps them.
     """
-    throttle = Throttle(2.0)
+    tell = teller(lambda text: print(f"[{name}] {text}", file=sys.stderr, flush=True))
     try:
         events = step(read_section(params, name, kind))
-        for event in kept(events, journal or EVENTS / f"{name}.jsonl") if tells else events:
-            if tells and throttle.passes(event):
-                print(f"[{name}] {sentence(event)}", file=sys.stderr, flush=True)
+        if tells:
+            followed(kept(events, journal or EVENTS / f"{name}.jsonl"), tell)
+        else:
+            followed(events)
     except (ValueError, OSError) as error:
         print(f"[{name}] {error}", file=sys.stderr)
         return 1

@@ -113,7 +113,7 @@ def curate(
                 examined = yield from _after_percentages(examined, section.filters, filters)
                 examined = yield from _after_choices(examined, choices)
                 yield Noted(f"comparing {sum(not one.reason for one in examined):,} images for duplicates")
-                duplicates = _duplicates(examined, section.duplicates, choices, content, known)
+                duplicates = yield from _duplicates(examined, section.duplicates, choices, content, known)
                 yield from (ImageRejected(one.path, one.reason, one.detail) for one in duplicates)
                 entries = ledger.entries_of(examined, duplicates, section.split)
                 _refuse_too_few(source, entries)
@@ -241,7 +241,7 @@ def _duplicates(
     choices: Sequence[Choice],
     content: Described | None,
     memory: Memory,
-) -> list[Duplicate]:
+) -> Generator[Event, None, list[Duplicate]]:
     """Among the images that passed every filter; those a person keeps come first and are not rejected."""
     word = Word(choices)
     prints, kept, rows = [], set(), dict[str, int]()
@@ -253,7 +253,7 @@ def _duplicates(
             kept.add(one.path)
         prints.append(one.fingerprint)
     key = settings.model_dump_json(exclude={"same_content"})
-    known = compared(prints, settings, memory.compared(key))
+    known = yield from compared(prints, settings, memory.compared(key))
     if known.complete:
         memory.remember(known, key)
     copies = [one for one in find_duplicates(prints, settings, kept, known) if one.path not in kept]

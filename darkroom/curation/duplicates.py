@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from darkroom.curation.fingerprints import Fingerprint
 from darkroom.curation.pairs import Compared, DuplicateSettings, compared, sharpness_step
+from darkroom.events import followed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def find_duplicates(
     first_with: dict[str, Fingerprint] = {}
     twins = [one for one in best_first if first_with.setdefault(one.pixel_digest, one) is not one]
     apart = list(first_with.values())
-    found = {duplicate.path: duplicate for duplicate in _near_duplicates(apart, known or compared(apart, settings))}
+    found = {duplicate.path: duplicate for duplicate in _near_duplicates(apart, known or followed(compared(apart, settings)))}
     for twin in twins:
         original = first_with[twin.pixel_digest]
         same = "exact_copy" if twin.file_digest == original.file_digest else "same_pixels"

@@ -6,8 +6,10 @@ themselves are compared (`likeness`), because pictures that differ in one small 
 pictures are a pair depends on them alone, so that of pictures compared before, the pairs are remembered.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import log
 from typing import NamedTuple, TypeVar
 
@@ -15,14 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from darkroom.cores import cores
 from darkroom.curation.aligning import warped
 from darkroom.curation.fingerprints import CROPS, MIRRORED, Fingerprint
 from darkroom.curation.likeness import COARSE_LEAST, Floats, Small, agreements, coarse
 from darkroom.curation.near_hashes import MOST_ALIKE, pairs_between, pairs_within
+from darkroom.events import Event, Progressed
 from darkroom.sections import Section
 
-AT_ONCE = 1024  # pairs
+AT_ONCE = 256  # pairs that a thread compares at once
+TOLD = 32 * AT_ONCE  # pairs compared between two words of progress, some seconds' work; of fewer none is said
 Sliced = TypeVar("Sliced", NDArray[np.int64], NDArray[np.bool_], Sequence["Fingerprint"])
+Confirmed = tuple[int, int, float, str]  # index of the picture that shows all, of the one that may show a part, score, how
 
 
 class DuplicateSettings(Section):
@@ -57,7 +63,9 @@ class Compared:
     complete: bool = True
 
 
-def compared(prints: Sequence[Fingerprint], settings: DuplicateSettings, before: Compared | None = None) -> Compared:
+def compared(
+    prints: Sequence[Fingerprint], settings: DuplicateSettings, before: Compared | None = None
+) -> Generator[Event, None, Compared]:
     """All pairs among pictures. Of those that were compared `before`, by these settings, only the new are looked at."""
     apart = sorted({one.pixel_digest: one for one in prints}.values(), key=_rank)
     digests = np.array([one.pixel_digest for one in apart], np.bytes_)
@@ -67,7 +75,7 @@ def compared(prints: Sequence[Fingerprint], settings: DuplicateSettings, before:
         stay = set(np.intersect1d(_named_in(before.pairs), digests).astype(str).tolist())
         pairs += [pair for pair in before.pairs if pair.whole in stay and pair.part in stay]
     if len(apart) > 1 and fresh.any():
-        for whole, part, score, how in _verified(apart, settings, fresh):
+        for whole, part, score, how in (yield from _verified(apart, settings, fresh)):
             pairs.append(Pair(apart[whole].pixel_digest, apart[part].pixel_digest, score, how))
     return Compared(digests, tuple(sorted(pairs)), complete)
 
@@ -97,10 +105,10 @@ def _many_alike(prints: Sequence[Fingerprint]) -> bool:
 
 def _verified(
     prints: Sequence[Fingerprint], settings: DuplicateSettings, fresh: NDArray[np.bool_]
-) -> Iterator[tuple[int, int, float, str]]:
-    """Pairs that the close look confirms: index of the one that shows all, of the one that may show a part, score, how."""
+) -> Generator[Event, None, list[Confirmed]]:
+    """Pairs that the close look confirms."""
     photographs = np.array([one.photograph for one in prints])
-    looked = np.empty(0, np.int64)
+    looked, found = np.empty(0, np.int64), list[Confirmed]()
     for view, pairs in _proposed(prints, settings, fresh):
         if not len(pairs):
             continue
@@ -110,29 +118,46 @@ def _verified(
             looked = _codes(pairs[near], len(prints))
         elif view != MIRRORED:  # a crop is found from the whole too, where that is near; of photographs none is left out
             near = either | (near & ~np.isin(_codes(pairs, len(prints)), looked))
-        pairs, either = pairs[near], either[near]
-        for rows, photos in zip(_slices(pairs), _slices(either), strict=True):
-            yield from _confirmed(prints, rows, view, photos, settings.least_correlation)
+        found += yield from _looked_at(prints, pairs[near], view, either[near], settings.least_correlation)
+    return found
+
+
+def _looked_at(
+    prints: Sequence[Fingerprint], pairs: NDArray[np.int64], view: int | None, either: NDArray[np.bool_], least: float
+) -> Generator[Event, None, list[Confirmed]]:
+    """All pairs of a view, closely, on all processors: arrays are computed outside the interpreter's lock."""
+    look, found, done = partial(_confirmed, prints, view=view, least=least), list[Confirmed](), 0
+    what = "whole images" if view is None else "mirror images" if view == MIRRORED else f"crop {view + 1} of {len(CROPS)}"
+    if len(pairs) > TOLD:
+        yield Progressed(f"comparing {what}", 0, len(pairs), "pairs")
+    with ThreadPoolExecutor(cores()) as threads:
+        for some, photos in zip(_slices(pairs, TOLD), _slices(either, TOLD), strict=True):
+            for confirmed in threads.map(look, _slices(some), _slices(photos)):
+                found += confirmed
+            done += len(some)
+            if len(pairs) > TOLD:
+                yield Progressed(f"comparing {what}", done, len(pairs), "pairs")
+    return found
 
 
 def _confirmed(
-    prints: Sequence[Fingerprint], rows: NDArray[np.int64], view: int | None, either: NDArray[np.bool_], least: float
-) -> Iterator[tuple[int, int, float, str]]:
+    prints: Sequence[Fingerprint], rows: NDArray[np.int64], either: NDArray[np.bool_], view: int | None, least: float
+) -> list[Confirmed]:
     """`either` [n]: whether one of a pair is a photograph. That is enough: what all its patches show, no drawing has so."""
     whole, part = (_small([prints[row] for row in side]) for side in rows.T)
     whole = whole.mirrored() if view == MIRRORED else whole
     scores, boxes = agreements(whole, part, np.tile(_box(view), (len(rows), 1)), either)
-    for index in np.flatnonzero(scores >= least):
-        how = ", mirrored" if view == MIRRORED else _cropped(boxes[index])
-        yield int(rows[index, 0]), int(rows[index, 1]), float(scores[index]), how
+    hows = {index: ", mirrored" if view == MIRRORED else _cropped(boxes[index]) for index in np.flatnonzero(scores >= least)}
+    return [(int(rows[at, 0]), int(rows[at, 1]), float(scores[at]), how) for at, how in hows.items()]
 
 
 def _small(prints: Sequence[Fingerprint]) -> Small:
     return Small(np.stack([one.small for one in prints]), np.stack([one.spread for one in prints]))
 
 
-def _slices(rows: Sliced) -> Iterator[Sliced]:
-    return (rows[at : at + AT_ONCE] for at in range(0, len(rows), AT_ONCE))
+def _slices(rows: Sliced, at_once: int | None = None) -> Iterator[Sliced]:
+    at_once = at_once or AT_ONCE
+    return (rows[at : at + at_once] for at in range(0, len(rows), at_once))
 
 
 def _cells(prints: Sequence[Fingerprint], view: int | None) -> NDArray[np.float16]:

@@ -40,7 +40,7 @@ def ran(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_generate_goes_on_and_tells(model: Path, ran: Ran, tmp_path: Path) -> None:
     said = ran("generate", "--model", "model", "--count", 3, "--class", "dark", "--out", "pngs", "--preset", "draft")
-    assert "drawing: 3 of 3 images, " in said and "3 drawn, 0 were there; by model" in said and "pngs/sheet.png" in said
+    assert "drawing: 3 of 3 images" in said and "3 drawn, 0 were there; by model" in said and "pngs/sheet.png" in said
     drawing = read_provenance(tmp_path / "pngs/seed0-000000.png").made.drawing
     assert (drawing["sampler"], drawing["steps"]) == ({"kind": "unipc", "order": 2}, 9)
     said = ran("generate", "--model", "model", "--count", 5, "--class", "dark", "--out", "pngs", "--preset", "draft")

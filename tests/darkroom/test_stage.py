@@ -24,7 +24,7 @@ from darkroom.events import (
     kept,
 )
 from darkroom.gates import RegisterSection
-from darkroom.stage import Throttle, run_stage, sentence
+from darkroom.stage import Pace, Throttle, run_stage, sentence
 from tests.darkroom.tiny import finished
 
 EVENTS: dict[str, Event] = {
@@ -110,6 +110,26 @@ def test_kept_events_are_on_disk_before_they_are_seen_and_the_answer_passes(tmp_
         assert len(file.read_text().splitlines()) == number
     assert finished(kept(step(RegisterSection(name="mine", licence="none")), file))[1] == "done"
     assert len(file.read_text().splitlines()) == 3  # the journal of one run
+
+
+def test_progress_is_told_with_its_rate_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("darkroom.stage.time.monotonic", lambda: now[0])
+    pace, begun = Pace(), Progressed("reading", 64, 2064)
+    assert pace.of(begun) is begun
+    now[0] += 0.5
+    soon = Progressed("reading", 80, 2064)
+    assert pace.of(soon) is soon
+    now[0] += 1.5
+    assert sentence(pace.of(Progressed("reading", 464, 2064))) == "reading: 464 of 2,064 images, 200 images/s, 8 s left"
+    now[0] += 8
+    assert sentence(pace.of(Progressed("reading", 2064, 2064))) == "reading: 2,064 of 2,064 images, 200 images/s"
+    known = Progressed("drawing", 1, 2, "images", 3.0, 4.0)
+    assert pace.of(known) is known and pace.of(Noted("a")) == Noted("a")
+    again = Progressed("reading", 0, 10)
+    assert pace.of(again) is again
+    now[0] += 2
+    assert pace.of(Progressed("reading", 5, 10)) == Progressed("reading", 5, 10, "images", 2.5, 2.0)
 
 
 def test_many_events_of_a_kind_are_shown_once_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,15 @@ from darkroom.curation import near_hashes, pairs
 from darkroom.curation.duplicates import find_duplicates
 from darkroom.curation.fingerprints import Fingerprint
 from darkroom.curation.memory import Memory, opened
-from darkroom.curation.pairs import Compared, compared
+from darkroom.curation.pairs import Compared, DuplicateSettings
+from darkroom.events import Event, Progressed, followed
 from tests.darkroom.curation.made_pictures import photograph, picture
 from tests.darkroom.curation.test_duplicates import CHANGES, SETTINGS, print_of
+
+
+def compared(prints: Sequence[Fingerprint], settings: DuplicateSettings, before: Compared | None = None) -> Compared:
+    return followed(pairs.compared(prints, settings, before))
+
 
 BOTH_WAYS = SETTINGS.model_copy(update={"mirrored": True})
 
@@ -46,9 +53,9 @@ def test_only_pairs_with_a_new_picture_are_looked_at(monkeypatch: pytest.MonkeyP
     looked: list[frozenset[str]] = []
     confirmed = pairs._confirmed
 
-    def watched(prints: Sequence[Fingerprint], rows: np.ndarray, *rest: object) -> Iterator[tuple[int, int, float, str]]:
+    def watched(prints: Sequence[Fingerprint], rows: np.ndarray, *rest: Any, **more: Any) -> list[pairs.Confirmed]:
         looked.extend(frozenset(prints[row].path for row in pair) for pair in rows.tolist())
-        return confirmed(prints, rows, *rest)  # type: ignore[arg-type]
+        return confirmed(prints, rows, *rest, **more)
 
     monkeypatch.setattr(pairs, "_confirmed", watched)
     prints = album()
@@ -57,6 +64,19 @@ def test_only_pairs_with_a_new_picture_are_looked_at(monkeypatch: pytest.MonkeyP
     looked.clear()
     compared(prints, SETTINGS, before)
     assert looked and all(prints[-1].path in pair for pair in looked)
+
+
+@pytest.mark.parametrize("processors", [1, 3])
+def test_all_processors_compare_to_the_same_end_and_progress_is_told(monkeypatch: pytest.MonkeyPatch, processors: int) -> None:
+    expected, told = compared(album(), SETTINGS), list[Event]()
+    monkeypatch.setattr(pairs, "cores", lambda: processors)
+    monkeypatch.setattr(pairs, "AT_ONCE", 2)
+    monkeypatch.setattr(pairs, "TOLD", 5)
+    found = followed(pairs.compared(album(), SETTINGS), told.append)
+    assert found.pairs == expected.pairs
+    assert [one.done for one in told if isinstance(one, Progressed) and one.doing == "comparing whole images"][:3] == [0, 5, 10]
+    ends = {one.doing: (one.done, one.total) for one in told if isinstance(one, Progressed)}
+    assert len(ends) > 1 and all(done == total for done, total in ends.values())
 
 
 def test_of_very_many_equal_hashes_all_is_compared_anew(monkeypatch: pytest.MonkeyPatch) -> None:
