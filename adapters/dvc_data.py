@@ -60,7 +60,12 @@ def _reasons(entry: Any, workspace: Path, stage: str) -> list[str]:
 def _settings_that_differ(file: Path, locked: dict[str, Any], sections: set[str]) -> list[str]:
     now, before = flattened(yaml.safe_load(file.read_text(encoding="utf-8"))), flattened(locked)
     paths = [path for path in {**before, **now} if path.split(".")[0] in sections and before.get(path) != now.get(path)]
-    return [f"{path} changed" for path in paths] or [f"{section} changed" for section in sorted(sections)]
+    return [setting_changed(path) for path in paths] or [setting_changed(section) for section in sorted(sections)]
+
+
+def setting_changed(path: str) -> str:
+    """How `changes` says that a setting has another value."""
+    return f"{path} changed"
 
 
 def flattened(settings: Mapping[str, Any], above: str = "") -> dict[str, Any]:

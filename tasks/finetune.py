@@ -6,6 +6,7 @@ from prefect import task
 
 from darkroom.finetuning import finetune as finetuning
 from darkroom.stage import CHECKPOINTS
+from darkroom.training.course import FORGOTTEN
 from darkroom.training.session import Places
 from tasks.job import STEP, Done, Job, brought_up_to_date, steered, trained
 
@@ -29,5 +30,6 @@ def finetune(job: Job) -> Done:
             ),
             files={"training": report, "model": places.out},
             data=places.data,
+            forgotten=FORGOTTEN,
         )
     return Done(done.stage, done.how, done.why, done.seconds, json.loads((report / "metrics.json").read_text(encoding="utf-8")))

@@ -1,7 +1,7 @@
 """What every task of one run shares, and how a step is brought up to date: unchanged, taken back, or computed."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,11 +60,17 @@ def looked_at(folder: Path) -> Job:
 
 
 def brought_up_to_date(
-    job: Job, stage: str, step: Callable[[], Generator[Event, None, Any]], files: Mapping[str, Path], data: Path | None
+    job: Job,
+    stage: str,
+    step: Callable[[], Generator[Event, None, Any]],
+    files: Mapping[str, Path],
+    data: Path | None,
+    forgotten: Sequence[str] = (),
 ) -> Done:
     """Ask DVC whether `stage` is current; if not, take back what an equal run made, or run `step` and record it with DVC.
 
-    `files` are attached to the MLflow run, `data` is logged as the run's input.
+    `files` are attached to the MLflow run, `data` is logged as the run's input; `forgotten` are settings that what is done does
+    not depend on.
     """
     started = time.perf_counter()
     reasons = dvc_data.changes(job.workspace, stage)
@@ -72,6 +78,10 @@ def brought_up_to_date(
         prefect_runs.say(f"{stage}: unchanged")
         return Done(stage, "unchanged", "nothing it reads has changed", time.perf_counter() - started)
     why = ", ".join(reasons[:4]) + (" ..." if len(reasons) > 4 else "")
+    if set(reasons) <= {dvc_data.setting_changed(f"{stage}.{name}") for name in forgotten}:
+        dvc_data.record(job.workspace, stage)
+        prefect_runs.say(f"{stage}: unchanged ({why}: what is done stays as it is)")
+        return Done(stage, "unchanged", f"{why}: what is done stays as it is", time.perf_counter() - started)
     prefect_runs.say(f"{stage}: out of date ({why})")
     if dvc_data.take_back(job.workspace, stage):
         prefect_runs.say(f"{stage}: taken back from an equal run")

@@ -147,6 +147,25 @@ def test_a_changed_setting_runs_its_stage_and_what_follows_and_going_back_is_fre
     assert steps["register"] == "unchanged"  # version 1 holds these weights
 
 
+def test_how_a_finished_training_was_run_and_watched_may_change(life: Path) -> None:
+    text = (life / "params.yaml").read_text(encoding="utf-8")
+    settings = yaml.safe_load(text)
+    weights = (life / "models/base/weights.safetensors").read_bytes()
+    settings["train_base"] |= {"samples_every": 40, "checkpoint_every": 40, "device": "cpu"}
+    settings["finetune"]["data_workers"] = 1
+    write_settings(life, settings)
+    done = darkroom("run", "--workspace", life, cwd=life.parent)
+    assert "train_base.samples_every changed" in done.stdout and "what is done stays as it is" in done.stdout
+    assert set(outcome(done.stdout).values()) == {"unchanged"}
+    assert "up to date" in dvc("status", cwd=life)
+    assert (life / "models/base/weights.safetensors").read_bytes() == weights
+    settings["train_base"] |= {"samples_every": 20, "patience": 1}
+    write_settings(life, settings)
+    assert again(life)["train_base"] == "computed"  # patience may choose other weights
+    (life / "params.yaml").write_text(text, encoding="utf-8")
+    assert set(again(life).values()) <= {"taken back", "unchanged"}
+
+
 def test_a_registered_model_is_tuned_on_another_focus_in_place_of_a_base_trained_here(life: Path) -> None:
     from adapters.mlflow_registry import model_folder, version_at
     from darkroom.networks.saved import read_card
