@@ -1,6 +1,8 @@
 """The architecture as a failing build: imports, stages, words, files."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,6 +68,15 @@ def test_the_schema_file_is_fresh() -> None:
 def test_no_file_is_named_after_nothing() -> None:
     named = {file for package in PACKAGES for file in (TOP / package).rglob("*") if file.stem in BANNED}
     assert not named
+
+
+@pytest.mark.parametrize("module", ["tasks.train_base", "tasks.evaluate", "serving.api", "darkroom.generating"])
+def test_nothing_loads_at_its_start_what_few_runs_need(module: str) -> None:
+    """Each process of a run begins so: torch's compiler alone would double the wait."""
+    heavy = ("torch._dynamo", "transformers", "albumentations", "matplotlib", "dvc", "onnx")
+    code = f"import sys, {module}; print(*(name for name in {heavy} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=TOP)
+    assert done.stdout.split() == []
 
 
 def test_no_setting_has_a_second_home() -> None:
