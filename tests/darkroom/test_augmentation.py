@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from darkroom.augmentation import Augmentation, AugmentSection, Recipe, augment, read_recipe
+from darkroom.augmentation import BLOCK, Augmentation, AugmentSection, Recipe, augment, read_recipe
 from darkroom.events import Noted
 from darkroom.images import Pixels, write_split
 from darkroom.refs import digest_of
@@ -71,6 +71,17 @@ def test_a_variation_is_known_from_the_seed_and_the_position_alone(pixels: Pixel
         assert (said == labels[start:end]).all()
     assert (recipe(MIRROR, AFFINE, BRIGHT).apply(pixels, 101)[1] != labels).any()
     assert (recipe(MIRROR, AFFINE, BRIGHT, seed=1).apply(pixels, 100)[1] != labels).any()
+
+
+def test_what_is_drawn_for_many_at_once_differs_from_many_to_many_and_has_no_seam(pixels: Pixels) -> None:
+    seam = BLOCK - 20
+    varied, labels = recipe(MIRROR, AFFINE, BRIGHT).apply(pixels, seam)
+    other = recipe(MIRROR, AFFINE, BRIGHT)
+    for start, end in ((25, 40), (0, 20), (20, 25)):
+        piece, said = other.apply(pixels[start:end], seam + start)
+        assert (piece == varied[start:end]).all() and (said == labels[start:end]).all()
+    drawn = [other.apply(pixels, block * BLOCK)[1] for block in range(3)]
+    assert (drawn[0] != drawn[1]).any() and (drawn[1] != drawn[2]).any()
 
 
 def test_the_images_given_are_not_changed(pixels: Pixels) -> None:
