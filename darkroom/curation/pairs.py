@@ -25,7 +25,8 @@ from darkroom.curation.near_hashes import MOST_ALIKE, pairs_between, pairs_withi
 from darkroom.events import Event, Progressed
 from darkroom.sections import Section
 
-AT_ONCE = 256  # pairs that a thread compares at once
+AT_ONCE = 256  # pairs that a thread compares at once, in some 50 MiB
+MOST_THREADS = 8
 TOLD = 32 * AT_ONCE  # pairs compared between two words of progress, some seconds' work; of fewer none is said
 Sliced = TypeVar("Sliced", NDArray[np.int64], NDArray[np.bool_], Sequence["Fingerprint"])
 Confirmed = tuple[int, int, float, str]  # index of the picture that shows all, of the one that may show a part, score, how
@@ -125,12 +126,12 @@ def _verified(
 def _looked_at(
     prints: Sequence[Fingerprint], pairs: NDArray[np.int64], view: int | None, either: NDArray[np.bool_], least: float
 ) -> Generator[Event, None, list[Confirmed]]:
-    """All pairs of a view, closely, on all processors: arrays are computed outside the interpreter's lock."""
+    """All pairs of a view, closely, on several processors: arrays are computed outside the interpreter's lock."""
     look, found, done = partial(_confirmed, prints, view=view, least=least), list[Confirmed](), 0
     what = "whole images" if view is None else "mirror images" if view == MIRRORED else f"crop {view + 1} of {len(CROPS)}"
     if len(pairs) > TOLD:
         yield Progressed(f"comparing {what}", 0, len(pairs), "pairs")
-    with ThreadPoolExecutor(cores()) as threads:
+    with ThreadPoolExecutor(min(MOST_THREADS, cores())) as threads:
         for some, photos in zip(_slices(pairs, TOLD), _slices(either, TOLD), strict=True):
             for confirmed in threads.map(look, _slices(some), _slices(photos)):
                 found += confirmed
