@@ -10,7 +10,7 @@ from tasks.curate import curate
 from tasks.evaluate import evaluate
 from tasks.finetune import finetune
 from tasks.job import FLOW, Done, opened
-from tasks.planning import plan_retraining
+from tasks.planning import note_retrained, plan_retraining
 from tasks.promote import draw_champion, promote
 from tasks.register import register
 from tasks.train_base import train_base
@@ -31,4 +31,6 @@ def retraining(workspace: Path, settings: Params | None = None, why: str = "") -
         if planned.how == "unchanged":
             return [curated, planned]
         steps = [augment(job), train_base(job), finetune(job), evaluate(job), register(job)]
-        return [curated, planned, *steps, promote(job), draw_champion(job)]
+        steps += [promote(job), draw_champion(job)]
+        note_retrained(job)
+        return [curated, planned, *steps]

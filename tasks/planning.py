@@ -4,6 +4,7 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
@@ -16,7 +17,7 @@ from darkroom.retraining import Course, Kept, Plan, plan
 from darkroom.training.start import WEIGHTS_FOLDER
 from tasks.job import STEP, Done, Job
 
-DECIDED = Path(".darkroom/retrained.json")  # the data version that was decided on last, and what came of it
+DECIDED = Path(".darkroom/retrained.json")  # the data version that was decided on last, for what, and whether all of it is done
 
 
 @task(task_run_name="plan the retraining", **STEP)
@@ -26,19 +27,30 @@ def plan_retraining(job: Job) -> tuple[Done, Job]:
     at = job.workspace
     champion = mlflow_registry.version_at(at, job.settings.register_.name, CHAMPION)
     data = dvc_data.md5(at, "data/curated")
-    decided = json.loads((at / DECIDED).read_text(encoding="utf-8")) if (at / DECIDED).exists() else {}
-    made = _plan(job, champion)
-    if decided.get("data") == data and dvc_data.changes(at, "train_base") == []:
+    decided = _decided(at)
+    trained = decided.get("data") == data and dvc_data.changes(at, "train_base") == []
+    if not trained:
+        made = _plan(job, champion)
+    elif decided.get("finished"):
         made = Plan(Course.NONE, "a model was trained on these images already")
+    else:  # a run ended between its training and the gates
+        made = Plan(Course(decided["course"]), f"the run before did not finish; {decided['why']}")
     prefect_runs.say(f"retraining: {made.course} ({made.why})")
     prefect_runs.show_page("retraining", f"**{made.course}**: {made.why}", "What the change of the data calls for")
     if made.course is Course.NONE:
         return Done("retrain", "unchanged", made.why, time.perf_counter() - started), job
-    workspace.change_params(at, {"train_base": {"start": _start(job, made.course, champion)}})
-    (at / DECIDED).write_text(json.dumps({"data": data, "course": made.course, "why": made.why}), encoding="utf-8")
+    if not trained:
+        workspace.change_params(at, {"train_base": {"start": _start(job, made.course, champion)}})
+        _decide(at, {"data": data, "course": made.course, "why": made.why})
     settings = read_params(at / "params.yaml")
     done = Done("retrain", "computed", f"{made.course}: {made.why}", time.perf_counter() - started)
     return done, Job(at, settings, job.lifecycle)
+
+
+@task(task_run_name="note that the retraining is done", **STEP)
+def note_retrained(job: Job) -> None:
+    """The same data call for nothing from now on."""
+    _decide(job.workspace, _decided(job.workspace) | {"finished": True})
 
 
 @task(task_run_name="take {model} as the base", **STEP)
@@ -56,6 +68,16 @@ def take_as_base(job: Job, model: str) -> Job:
             "in params.yaml to {kind: scratch}"
         )
     return Job(job.workspace, read_params(job.workspace / "params.yaml"), job.lifecycle)
+
+
+def _decided(at: Path) -> dict[str, Any]:
+    return dict(json.loads((at / DECIDED).read_text(encoding="utf-8"))) if (at / DECIDED).exists() else {}
+
+
+def _decide(at: Path, facts: dict[str, Any]) -> None:
+    fresh = at / DECIDED.with_suffix(".partial")
+    fresh.write_text(json.dumps(facts), encoding="utf-8")
+    fresh.replace(at / DECIDED)
 
 
 def _plan(job: Job, champion: Version | None) -> Plan:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import yaml
@@ -134,8 +135,14 @@ def test_versions_of_another_tool_break_nothing(lived: Path) -> None:
 def test_new_images_are_trained_on_from_the_champion_and_nothing_new_is_not(lived: Path) -> None:
     change(lived, promote={"largest_kernel_distance": 1e9})
     draw_images(lived.parent / "my pictures", 8, seed=5)
-    done = retrained(lived)
-    assert done["retrain"] == "warm start from the champion: 8 of 68 images are new (12%; little is up to 25%)"
+    with patch("flows.retraining.evaluate", side_effect=RuntimeError("the machine died")), pytest.raises(RuntimeError):
+        retrained(lived)
+    base = (lived / "models/base/weights.safetensors").read_bytes()
+    why = "8 of 68 images are new (12%; little is up to 25%)"
+    assert retrained(lived)["retrain"] == f"warm start from the champion: the run before did not finish; {why}"
+    assert (lived / "models/base/weights.safetensors").read_bytes() == base
+    card = mlflow_registry.report_folder(lived, mlflow_registry.version_at(lived, "tiny", "challenger")) / "card.md"
+    assert "68 images kept of 68" in card.read_text(encoding="utf-8")
     start = read_params(lived / "params.yaml").train_base.start
     assert start.kind == "weights"
     assert start.budget == 24  # a quarter of 96
@@ -201,7 +208,6 @@ def retrained(workspace: Path) -> dict[str, str]:
 
 def in_flow(workspace: Path, look: Callable[..., None]) -> None:
     import warnings
-    from unittest.mock import patch
 
     from adapters import local_servers
 
