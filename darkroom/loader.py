@@ -12,7 +12,7 @@ from darkroom.events import followed
 from darkroom.generating import Wish, generate_folder, source_of
 from darkroom.networks.saved import Drawing, read_card
 from darkroom.shapes import shape_named
-from darkroom.stage import Pace, sentence
+from darkroom.stage import teller
 
 HERE = Path(__file__).parent
 
@@ -38,9 +38,7 @@ def main() -> int:
         shape = None if given.shape is None else shape_named(given.shape)
         drawing = Drawing.model_validate(own | changes)
         wish = Wish(given.count, given.seed, given.label, given.prompt, drawing, shape=shape)
-        pace = Pace()
-        steps = generate_folder(source_of(given.model), wish, given.out, batch=16)
-        followed(steps, lambda event: print(sentence(pace.of(event))))
+        followed(generate_folder(source_of(given.model), wish, given.out, batch=16), teller(print))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

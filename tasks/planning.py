@@ -10,6 +10,7 @@ from prefect import task
 
 from adapters import dvc_data, lineage, mlflow_registry, prefect_runs, workspace
 from adapters.mlflow_registry import CHAMPION, Version
+from darkroom.generating import write_whole
 from darkroom.networks.saved import read_card
 from darkroom.params import read_params
 from darkroom.refs import digest_of, replaced
@@ -41,7 +42,7 @@ def plan_retraining(job: Job) -> tuple[Done, Job]:
         return Done("retrain", "unchanged", made.why, time.perf_counter() - started), job
     if not trained:
         workspace.change_params(at, {"train_base": {"start": _start(job, made.course, champion)}})
-        _decide(at, {"data": data, "course": made.course, "why": made.why})
+        write_whole(at / DECIDED, json.dumps({"data": data, "course": made.course, "why": made.why}).encode())
     settings = read_params(at / "params.yaml")
     done = Done("retrain", "computed", f"{made.course}: {made.why}", time.perf_counter() - started)
     return done, Job(at, settings, job.lifecycle)
@@ -50,7 +51,7 @@ def plan_retraining(job: Job) -> tuple[Done, Job]:
 @task(task_run_name="note that the retraining is done", **STEP)
 def note_retrained(job: Job) -> None:
     """The same data call for nothing from now on."""
-    _decide(job.workspace, _decided(job.workspace) | {"finished": True})
+    write_whole(job.workspace / DECIDED, json.dumps(_decided(job.workspace) | {"finished": True}).encode())
 
 
 @task(task_run_name="take {model} as the base", **STEP)
@@ -72,12 +73,6 @@ def take_as_base(job: Job, model: str) -> Job:
 
 def _decided(at: Path) -> dict[str, Any]:
     return dict(json.loads((at / DECIDED).read_text(encoding="utf-8"))) if (at / DECIDED).exists() else {}
-
-
-def _decide(at: Path, facts: dict[str, Any]) -> None:
-    fresh = at / DECIDED.with_suffix(".partial")
-    fresh.write_text(json.dumps(facts), encoding="utf-8")
-    fresh.replace(at / DECIDED)
 
 
 def _plan(job: Job, champion: Version | None) -> Plan:
