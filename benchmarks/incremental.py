@@ -88,7 +88,7 @@ import numpy as np
 from darkroom.curation import gathering, ledger
 from darkroom.curation.duplicates import find_duplicates
 from darkroom.curation.examining import Look, Way
-from darkroom.curation.fingerprints import Arrays, Fingerprint
+from darkroom.curation.fingerprints import Arrays, Fingerprint, Kind
 from darkroom.curation.memory import opened
 from darkroom.curation.pairs import DuplicateSettings, compared
 from darkroom.curation.reading import Candidate
@@ -103,7 +103,7 @@ def played(errand, candidates, chosen, workers):
         hashes = chance.integers(0, 2**64, 9, np.uint64)
         fingerprint = Fingerprint(
             path="", file_digest=digest, pixel_digest=digest, perceptual_hash=int(hashes[0]), difference_hash=int(hashes[1]),
-            photograph=True, resolution=10**6, sharpness=300.0, bytes=10**5, row=0, arrays=Arrays(
+            kind=Kind.PHOTOGRAPH, resolution=10**6, sharpness=300.0, bytes=10**5, row=0, arrays=Arrays(
                 hashes[None, 2:], chance.integers(0, 256, (1, 32, 32, 3), np.uint8), np.zeros((1, 32, 32), np.uint8)
             ),
         )

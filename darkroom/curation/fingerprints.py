@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cache
 from typing import NamedTuple
 
@@ -24,6 +25,15 @@ CROPS = np.array(  # left, top, width, height as fractions: what copies may show
 MIRRORED = len(CROPS)  # the place of the mirrored picture's hash, after those of the crops
 BEFORE = 64  # pixels a side of the grey picture that crops are cut from, before they are shrunk to 32
 PLAIN, PLAIN_BESIDE = 0.35, 0.15  # shares of pixels that equal their neighbour, of all and beside the background's: see below
+FLAT_BESIDE = 0.5  # the same share beside the background's, from which a drawing is of flat colours
+
+
+class Kind(IntEnum):
+    """What an image looks like; of two that are compared the greater counts."""
+
+    FLAT = 0  # a drawing of flat colours: an icon, a flag, an emoji
+    DRAWING = 1
+    PHOTOGRAPH = 2
 
 
 class Arrays(NamedTuple):
@@ -43,7 +53,7 @@ class Fingerprint:
     pixel_digest: str
     perceptual_hash: int
     difference_hash: int
-    photograph: bool  # rather than a drawing
+    kind: int  # of `Kind`
     resolution: int  # pixels
     sharpness: float
     bytes: int
@@ -73,7 +83,7 @@ class Fingerprint:
             self.pixel_digest,
             self.perceptual_hash,
             self.difference_hash,
-            self.photograph,
+            self.kind,
             self.resolution,
             self.sharpness,
             self.bytes,
@@ -97,7 +107,7 @@ def fingerprint(image: Image.Image, width: int, height: int, content: bytes, dig
         pixel_digest=hashlib.sha256(f"{width} {height} ".encode() + image.tobytes()).hexdigest(),
         perceptual_hash=perceptual_hash(less_grey),
         difference_hash=difference_hash(less_grey),
-        photograph=is_photograph(grey),
+        kind=kind_of(grey),
         resolution=width * height,
         sharpness=sharpness(image),
         bytes=len(content),
@@ -138,8 +148,8 @@ def _waves(start: float, length: float) -> NDArray[np.float64]:
     return _cosines(32)[:8] @ np.asarray(resampled, np.float64).T
 
 
-def is_photograph(image: Image.Image) -> bool:
-    """Whether few pixels are as bright as their neighbour; the background, the most frequent level, may do so: a cut-out.
+def kind_of(image: Image.Image) -> Kind:
+    """By how many pixels are as bright as their neighbour; the background, the most frequent level, may be so: a cut-out.
 
     In photographs a tenth of the pixels equal their neighbour, in shaded drawings a third, in icons nine of ten.
     """
@@ -149,7 +159,9 @@ def is_photograph(image: Image.Image) -> bool:
     pixels, equal = sum(same.size for same, _ in sides), sum(np.count_nonzero(same) for same, _ in sides)
     besides = sum(np.count_nonzero(beside) for _, beside in sides)
     equal_beside = sum(np.count_nonzero(same & beside) for same, beside in sides)
-    return bool(besides and (equal < PLAIN * pixels or equal_beside < PLAIN_BESIDE * besides))
+    if besides and (equal < PLAIN * pixels or equal_beside < PLAIN_BESIDE * besides):
+        return Kind.PHOTOGRAPH
+    return Kind.FLAT if equal_beside >= FLAT_BESIDE * besides else Kind.DRAWING
 
 
 def perceptual_hash(image: Image.Image) -> int:

@@ -3,7 +3,8 @@
 One is laid over the other (it may show a part of it), its tones are brought to those of the other, and then they are compared
 patch by patch; each costs more than the one before, so that most pairs are given up on the way. Two drawings may differ in one
 feature alone, so few of their patches may differ, and none by much; photographs are alike in no patch by chance, and a fifth of
-theirs may differ as they will: a watermark, a blur of resampling.
+theirs may differ as they will: a watermark, a blur of resampling. In flat colours a colour is what is drawn (a hand in another
+skin tone is another hand): where two drawings share a colour, their tones stay as they are.
 """
 
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from darkroom.curation.aligning import laid_over, normalised, warped
-from darkroom.curation.fingerprints import SIDE
+from darkroom.curation.fingerprints import SIDE, Kind
 from darkroom.curation.toning import with_tones_of
 
 Floats = NDArray[np.float32]
@@ -23,11 +24,13 @@ MEAN_WEIGHT = 4.0
 TO_LUMA_CHROMA = np.array(  # ITU-R BT.601; colour differences count half, as JPEG stores them at half resolution
     [[0.299, 0.587, 0.114], [-0.084, -0.166, 0.25], [0.25, -0.209, -0.041]], np.float32
 )
-COARSE_LEAST = (0.92, 0.6)  # agreement of 8 x 8 cells, compared first, below which no closer look is taken: drawings, photographs
+COARSE_LEAST = (0.92, 0.92, 0.6)  # agreement of 8 x 8 cells, compared first, below which no closer look is taken: by kind
 ROUGH_ROUNDS, ROUNDS = 3, 4  # of laying a picture over another: at half the size, and then, where they agree so far, at the whole
 ROUGH_LEAST = 0.6  # agreement of patches, levels made as frequent, below which tones are not fitted
-MAY_DIFFER = (0.05, 0.2)  # share of the patches of drawings; of what those of photographs show
-MUCH = 0.35  # by how much more than the others the worst patch of drawings may differ
+MAY_DIFFER = (0.05, 0.05, 0.2)  # share of the patches of drawings; of what those of photographs show
+SAME_COLOUR, UNCHANGED = 6, 0.1  # levels that one colour differs by at most; share of such pixels, from which tones are no others
+ALL = 0.98  # of a side, from which nothing is cropped
+MUCH = (0.15, 0.35, 2.0)  # by how much more than the others the worst patch may differ: of photographs, as it will
 
 
 class Small(NamedTuple):
@@ -41,8 +44,8 @@ class Small(NamedTuple):
         return Small(self.colours[:, :, ::-1], self.spread[:, :, ::-1])
 
 
-def agreements(whole: Small, part: Small, boxes: Floats, photographs: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """How well pairs of small pictures agree, at most 1, as photographs or as drawings [n]; and where.
+def agreements(whole: Small, part: Small, boxes: Floats, kinds: NDArray[np.int64]) -> tuple[Floats, Floats]:
+    """How well pairs of small pictures agree, at most 1, as what they are (`Kind`) [n]; and where.
 
     The worst patch counts of those that may not differ, and of drawings the worst of all, less strictly. A patch of a photograph
     counts by what it shows: a galaxy in a black sky is not a fifth of its picture. `boxes` [n, 4]: left,
@@ -50,27 +53,38 @@ def agreements(whole: Small, part: Small, boxes: Floats, photographs: NDArray[np
     """
     one, other = (np.asarray(small.colours @ TO_LUMA_CHROMA[0], np.float32) for small in (whole, part))
     found = laid_over(_halved(one), _halved(other), boxes, ROUGH_ROUNDS)
-    quick = _quick(warped(one[..., None], found)[..., 0], other, photographs)
+    quick = _quick(warped(one[..., None], found)[..., 0], other, kinds)
     near = np.flatnonzero(quick >= ROUGH_LEAST)
     agreed = np.minimum(quick, 0)
     if len(near):
         found[near] = laid_over(one[near], other[near], found[near], ROUNDS)
         (first, its_spread), (second, spread) = _warped(whole, near, found[near]), _warped(part, near, None)
-        there = _closely(with_tones_of(second, first, its_spread), second, photographs[near])
-        back = _closely(with_tones_of(first, second, spread), first, photographs[near])
-        agreed[near] = np.maximum(there, back)
+        flat, cropped = kinds[near] == Kind.FLAT, found[near, 2:].min(1) < ALL
+        fitted = ~flat | (_unchanged(first, second) < UNCHANGED)
+        judged = np.where(flat & cropped, Kind.DRAWING, kinds[near])  # a crop is laid over less exactly
+        there, back = first.copy(), second.copy()
+        if fitted.any():
+            there[fitted] = with_tones_of(second[fitted], first[fitted], its_spread[fitted])
+            back[fitted] = with_tones_of(first[fitted], second[fitted], spread[fitted])
+        agreed[near] = np.maximum(_closely(there, second, judged), _closely(back, first, judged))
     return agreed, found
 
 
-def _closely(first: Floats, second: Floats, photographs: NDArray[np.bool_]) -> Floats:
+def _unchanged(first: Floats, second: Floats) -> Floats:
+    """Share of the pixels [n, 32, 32, 3] that have the same colour in both. [n]"""
+    return np.asarray((abs(first - second).max(-1) < SAME_COLOUR).mean((1, 2)), np.float32)
+
+
+def _closely(first: Floats, second: Floats, kinds: NDArray[np.int64]) -> Floats:
     """How well pictures from 0 to 255 [n, 32, 32, 3] agree, tones made equal. [n]"""
     one, other = (np.asarray(pictures @ TO_LUMA_CHROMA.T, np.float32) for pictures in (first, second))
     middle = _means(other)
     one, other = one - middle, other - middle
     noise = np.clip(np.einsum("nyxc,nyxc->n", other, other) / (SIDE * SIDE), 1e-3, PATCH_NOISE).astype(np.float32)
     scores, contents = _concordances(one, other, noise[:, None])
-    worst = _worst(scores, np.where(photographs[:, None], contents, 1), np.where(photographs, *MAY_DIFFER[::-1]))
-    return np.where(photographs, worst, np.minimum(worst, scores.min(1) + MUCH))
+    weights = np.where(kinds[:, None] == Kind.PHOTOGRAPH, contents, 1)
+    worst = _worst(scores, weights, np.array(MAY_DIFFER, np.float32)[kinds])
+    return np.minimum(worst, scores.min(1) + np.array(MUCH, np.float32)[kinds])
 
 
 def _worst(scores: Floats, weights: Floats, may_differ: Floats) -> Floats:
@@ -94,13 +108,13 @@ def _halved(pictures: Floats) -> Floats:
     return half
 
 
-def _quick(first: Floats, second: Floats, photographs: NDArray[np.bool_]) -> Floats:
+def _quick(first: Floats, second: Floats, kinds: NDArray[np.int64]) -> Floats:
     """How well the luma [n, 32, 32] of pictures agrees in all but few of its patches, tones made equal. [n]"""
-    quick = _evenly(first, second, photographs)
+    quick = _evenly(first, second, kinds)
     rows = np.flatnonzero(quick < ROUGH_LEAST)
     if len(rows):
-        one, other, photos = first[rows], second[rows], photographs[rows]
-        there, back = _evenly(_as_often(one, other), other, photos), _evenly(one, _as_often(other, one), photos)
+        one, other, theirs = first[rows], second[rows], kinds[rows]
+        there, back = _evenly(_as_often(one, other), other, theirs), _evenly(one, _as_often(other, one), theirs)
         quick[rows] = np.maximum(there, back)
     return quick
 
@@ -113,14 +127,14 @@ def _as_often(grey: Floats, model: Floats) -> Floats:
     return made.reshape(grey.shape)
 
 
-def _evenly(first: Floats, second: Floats, photographs: NDArray[np.bool_]) -> Floats:
+def _evenly(first: Floats, second: Floats, kinds: NDArray[np.int64]) -> Floats:
     """How well luma agrees in all but few of its patches, contrasts made equal. [n]"""
     usual = np.float32(PATCH_NOISE**0.5)  # such that a contrast of 1 is one of 30 grey levels
     first, second = (normalised(grey) * usual for grey in (first, second))
     scores, _ = _concordances(first[..., None], second[..., None], np.full((len(first), 1), PATCH_NOISE, np.float32))
-    places = [int(share * scores.shape[1]) for share in MAY_DIFFER]
-    strict, lenient = np.partition(scores, places, axis=1)[:, places].T
-    return np.where(photographs, lenient, strict)
+    places = np.array([int(share * scores.shape[1]) for share in MAY_DIFFER])
+    worst = np.partition(scores, np.unique(places), axis=1)[np.arange(len(scores)), places[kinds]]
+    return np.asarray(worst, np.float32)
 
 
 def coarse(small: Pixels | Floats) -> NDArray[np.float16]:

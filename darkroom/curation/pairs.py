@@ -19,8 +19,8 @@ from pydantic import Field
 
 from darkroom.cores import cores
 from darkroom.curation.aligning import warped
-from darkroom.curation.fingerprints import CROPS, MIRRORED, Fingerprint
-from darkroom.curation.likeness import COARSE_LEAST, Floats, Small, agreements, coarse
+from darkroom.curation.fingerprints import CROPS, MIRRORED, Fingerprint, Kind
+from darkroom.curation.likeness import ALL, COARSE_LEAST, Floats, Small, agreements, coarse
 from darkroom.curation.near_hashes import MOST_ALIKE, pairs_between, pairs_within
 from darkroom.events import Event, Progressed
 from darkroom.sections import Section
@@ -28,7 +28,7 @@ from darkroom.sections import Section
 AT_ONCE = 256  # pairs that a thread compares at once, in some 50 MiB
 MOST_THREADS = 8
 TOLD = 32 * AT_ONCE  # pairs compared between two words of progress, some seconds' work; of fewer none is said
-Sliced = TypeVar("Sliced", NDArray[np.int64], NDArray[np.bool_], Sequence["Fingerprint"])
+Sliced = TypeVar("Sliced", NDArray[np.int64], Sequence["Fingerprint"])
 Confirmed = tuple[int, int, float, str]  # index of the picture that shows all, of the one that may show a part, score, how
 
 
@@ -108,23 +108,23 @@ def _verified(
     prints: Sequence[Fingerprint], settings: DuplicateSettings, fresh: NDArray[np.bool_]
 ) -> Generator[Event, None, list[Confirmed]]:
     """Pairs that the close look confirms."""
-    photographs = np.array([one.photograph for one in prints])
+    kinds = np.array([one.kind for one in prints])
     looked, found = np.empty(0, np.int64), list[Confirmed]()
     for view, pairs in _proposed(prints, settings, fresh):
         if not len(pairs):
             continue
-        either = photographs[pairs[:, 0]] | photographs[pairs[:, 1]]
-        near = _agreement(prints, pairs, view) >= np.where(either, COARSE_LEAST[1], COARSE_LEAST[0])
+        kind = kinds[pairs].max(1)
+        near = _agreement(prints, pairs, view) >= np.array(COARSE_LEAST)[kind]
         if view is None:
             looked = _codes(pairs[near], len(prints))
         elif view != MIRRORED:  # a crop is found from the whole too, where that is near; of photographs none is left out
-            near = either | (near & ~np.isin(_codes(pairs, len(prints)), looked))
-        found += yield from _looked_at(prints, pairs[near], view, either[near], settings.least_correlation)
+            near = (kind == Kind.PHOTOGRAPH) | (near & ~np.isin(_codes(pairs, len(prints)), looked))
+        found += yield from _looked_at(prints, pairs[near], view, kind[near], settings.least_correlation)
     return found
 
 
 def _looked_at(
-    prints: Sequence[Fingerprint], pairs: NDArray[np.int64], view: int | None, either: NDArray[np.bool_], least: float
+    prints: Sequence[Fingerprint], pairs: NDArray[np.int64], view: int | None, kinds: NDArray[np.int64], least: float
 ) -> Generator[Event, None, list[Confirmed]]:
     """All pairs of a view, closely, on several processors: arrays are computed outside the interpreter's lock."""
     look, found, done = partial(_confirmed, prints, view=view, least=least), list[Confirmed](), 0
@@ -132,8 +132,8 @@ def _looked_at(
     if len(pairs) > TOLD:
         yield Progressed(f"comparing {what}", 0, len(pairs), "pairs")
     with ThreadPoolExecutor(min(MOST_THREADS, cores())) as threads:
-        for some, photos in zip(_slices(pairs, TOLD), _slices(either, TOLD), strict=True):
-            for confirmed in threads.map(look, _slices(some), _slices(photos)):
+        for some, theirs in zip(_slices(pairs, TOLD), _slices(kinds, TOLD), strict=True):
+            for confirmed in threads.map(look, _slices(some), _slices(theirs)):
                 found += confirmed
             done += len(some)
             if len(pairs) > TOLD:
@@ -142,12 +142,12 @@ def _looked_at(
 
 
 def _confirmed(
-    prints: Sequence[Fingerprint], rows: NDArray[np.int64], either: NDArray[np.bool_], view: int | None, least: float
+    prints: Sequence[Fingerprint], rows: NDArray[np.int64], kinds: NDArray[np.int64], view: int | None, least: float
 ) -> list[Confirmed]:
-    """`either` [n]: whether one of a pair is a photograph. That is enough: what all its patches show, no drawing has so."""
+    """`kinds` [n]: the greater of a pair's. One photograph is enough: what all its patches show, no drawing has so."""
     whole, part = (_small([prints[row] for row in side]) for side in rows.T)
     whole = whole.mirrored() if view == MIRRORED else whole
-    scores, boxes = agreements(whole, part, np.tile(_box(view), (len(rows), 1)), either)
+    scores, boxes = agreements(whole, part, np.tile(_box(view), (len(rows), 1)), kinds)
     hows = {index: ", mirrored" if view == MIRRORED else _cropped(boxes[index]) for index in np.flatnonzero(scores >= least)}
     return [(int(rows[at, 0]), int(rows[at, 1]), float(scores[at]), how) for at, how in hows.items()]
 
@@ -196,7 +196,7 @@ def _box(view: int | None) -> Floats:
 
 def _cropped(box: NDArray[np.float32]) -> str:
     width, height = box[2:]
-    return f" or with {width:.0%} x {height:.0%} of it" if min(width, height) < 0.98 else ""
+    return f" or with {width:.0%} x {height:.0%} of it" if min(width, height) < ALL else ""
 
 
 def _proposed(

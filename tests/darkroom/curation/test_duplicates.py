@@ -12,9 +12,10 @@ from PIL import Image, ImageDraw, ImageEnhance
 from darkroom.curation.duplicates import find_duplicates
 from darkroom.curation.fingerprints import (
     Fingerprint,
+    Kind,
     difference_hash,
     fingerprint,
-    is_photograph,
+    kind_of,
     perceptual_hash,
     small_picture,
 )
@@ -40,7 +41,7 @@ def print_of(path: str, image: Image.Image, **changes: object) -> Fingerprint:
 def of_drawings(first: Pixels, second: Pixels) -> Floats:
     plain = np.zeros(first.shape[:3], np.uint8)
     whole = np.tile(np.array([0, 0, 1, 1], np.float32), (len(first), 1))
-    scores, _ = agreements(Small(first, plain), Small(second, plain), whole, np.zeros(len(first), bool))
+    scores, _ = agreements(Small(first, plain), Small(second, plain), whole, np.full(len(first), Kind.DRAWING))
     return scores
 
 
@@ -123,7 +124,7 @@ def test_there_are_no_chains() -> None:
     ab, bc, ac = of_drawings(small[[0, 1, 0]], small[[1, 2, 2]])
     least = (min(ab, bc) + ac) / 2
     assert ac < least < min(ab, bc)
-    prints = [replace(one, photograph=False) for one in prints]  # as drawings
+    prints = [replace(one, kind=Kind.DRAWING) for one in prints]  # as drawings
     settings = DuplicateSettings(hash_distance=16, least_correlation=float(least), mirrored=False, same_content=None)
     assert [(one.path, one.of) for one in find_duplicates(prints, settings)] == [("b", "a")]
 
@@ -170,7 +171,7 @@ def test_crops_of_drawings_are_found_by_the_hash_of_what_they_show() -> None:
     drawings = [picture(seed, 160) for seed in range(12)]
     prints = [print_of(f"{number:02d}", one, bytes=2000) for number, one in enumerate(drawings)]
     prints += [print_of(f"{number:02d}-copy", one.crop((0, 0, 144, 144))) for number, one in enumerate(drawings)]
-    assert not any(one.photograph for one in prints)
+    assert not any(one.kind == Kind.PHOTOGRAPH for one in prints)
     found = find_duplicates(prints, SETTINGS)
     assert all(one.path[:2] == one.of[:2] for one in found)
     assert len(found) >= 10  # whole pictures have near hashes in one pair only
@@ -184,15 +185,45 @@ def test_mirrored_copies_are_found_where_asked_for() -> None:
     assert (found.path, found.of) == ("b", "a") and found.detail.endswith(", mirrored")
 
 
-def test_drawings_are_told_from_photographs() -> None:
-    assert is_photograph(grainy(1))
-    assert not is_photograph(picture(1))
+def test_photographs_drawings_and_flat_colours_are_told_apart() -> None:
+    assert kind_of(grainy(1)) == Kind.PHOTOGRAPH
+    assert kind_of(picture(1)) == kind_of(head()) == Kind.FLAT
+    shade = Image.radial_gradient("L").resize((200, 200)).convert("RGB")
+    shaded = Image.blend(picture(1, 200), shade, 0.5)
+    assert kind_of(shaded) == Kind.DRAWING
     cut_out = Image.new("RGB", (400, 400), (255, 255, 255))
     cut_out.paste(grainy(1), (100, 100))
-    assert is_photograph(cut_out)
-    cut_out.paste(picture(1, 200), (100, 100))
-    assert not is_photograph(cut_out)
-    assert not is_photograph(Image.new("RGB", (9, 9)))
+    assert kind_of(cut_out) == Kind.PHOTOGRAPH
+    cut_out.paste(shaded, (100, 100))
+    assert kind_of(cut_out) == Kind.DRAWING
+    assert kind_of(Image.new("RGB", (9, 9))) == Kind.FLAT
+
+
+def head(skin: tuple[int, int, int] = (243, 210, 162), hair: tuple[int, int, int] = (90, 60, 40)) -> Image.Image:
+    """An icon of flat colours on white, its edges smooth."""
+    large = Image.new("RGB", (512, 512), (255, 255, 255))
+    draw = ImageDraw.Draw(large)
+    draw.ellipse((130, 90, 382, 402), fill=skin, outline=(0, 0, 0), width=14)
+    draw.chord((130, 90, 382, 402), 200, 340, fill=hair, outline=(0, 0, 0), width=14)
+    for left in (200, 284):
+        draw.ellipse((left, 230, left + 28, 258), fill=(0, 0, 0))
+    return large.reduce(4)
+
+
+@pytest.mark.parametrize("skin", [(247, 222, 206), (213, 171, 136), (175, 126, 87)])
+def test_an_icon_in_another_colour_is_no_duplicate(skin: tuple[int, int, int]) -> None:
+    """The skins of Unicode's emoji (UTR 51): a fitted gamma would make a lighter one of a darker one."""
+    one, other = print_of("a", head()), print_of("b", head(skin))
+    assert find_duplicates([one, other], SETTINGS) == []
+    shaded = [replace(each, kind=Kind.DRAWING) for each in (one, other)]
+    assert len(find_duplicates(shaded, SETTINGS)) == 1
+
+
+def test_copies_of_an_icon_are_found_though_its_ground_is_darker_too() -> None:
+    icon = head()
+    copies = {**copies_of(icon), "darker": ImageEnhance.Brightness(icon).enhance(0.7)}
+    prints = [print_of("a", icon, bytes=2000, sharpness=500.0), *(print_of(name, copy) for name, copy in copies.items())]
+    assert len(find_duplicates(prints, SETTINGS)) == len(copies)
 
 
 def test_drawings_of_which_none_come_near_are_scored_too() -> None:
@@ -218,7 +249,7 @@ def test_two_small_things_in_an_empty_sky_are_no_copies_though_most_of_both_is_b
         ImageDraw.Draw(sky).ellipse(corners, fill=(190, 170, 210))
         skies.append(sky)
     one, other = (print_of(name, sky) for name, sky in zip("ab", skies, strict=True))
-    assert one.photograph and other.photograph
+    assert one.kind == other.kind == Kind.PHOTOGRAPH
     assert find_duplicates([one, replace(other, perceptual_hash=one.perceptual_hash)], SETTINGS) == []
     brighter = print_of("c", ImageEnhance.Brightness(skies[0]).enhance(1.2))
     assert [copy.path for copy in find_duplicates([one, brighter], SETTINGS)] == ["c"]
