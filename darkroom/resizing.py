@@ -48,9 +48,16 @@ def changes_for(settings: Params, size: int) -> dict[str, Any]:
 
 
 def changes_for_budget(settings: Params, images: int) -> dict[str, Any]:
-    """What to change where base training shall see so many images: warm-up, average and cadences take the same shares of it."""
-    base = settings.train_base.stretched(images).model_dump(mode="json")
-    return differing(settings.model_dump(mode="json", by_alias=True), {"train_base": base})
+    """What to change where base training shall see so many images: warm-up, average and cadences take the same shares of it.
+
+    Fine-tuning stays the share of base training that it is, of at least one batch, or none at all.
+    """
+    base, tuning = settings.train_base, settings.finetune
+    wanted: dict[str, Any] = {"train_base": base.stretched(images).model_dump(mode="json")}
+    if tuning.images:
+        budget = max(tuning.batch_size, round(tuning.images * images / base.images))
+        wanted["finetune"] = tuning.stretched(budget).model_dump(mode="json")
+    return differing(settings.model_dump(mode="json", by_alias=True), wanted)
 
 
 def resized(network: Network, before: int, size: int) -> Network:

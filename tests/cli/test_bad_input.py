@@ -15,6 +15,7 @@ from adapters import workspace as workspaces
 from cli.main import main
 from darkroom.params import read_params
 from darkroom.refs import digest_of
+from darkroom.resizing import changes_for_budget
 from tests.conftest import draw_images, tiny_settings, write_settings
 
 Failed = Callable[..., str]
@@ -91,8 +92,18 @@ def test_a_new_workspace_says_its_size_and_can_be_of_another(tmp_path: Path, cap
     text = (tmp_path / "large/params.yaml").read_text(encoding="utf-8")
     settings = read_params(tmp_path / "large/params.yaml")
     assert (settings.train_base.checkpoint_every, settings.train_base.averaging.halflife_images) == (32000, 10000)
+    assert (settings.finetune.images, settings.finetune.checkpoint_every) == (25600, 12800)  # as large a share of the base
     assert settings.curate.image_size == 64 and "# noise levels at which either is applied" in text
     assert "    - {kind: smallest_side, least: 64} # pixels\n" in text
+
+
+def test_a_short_budget_leaves_fine_tuning_a_batch_and_none_stays_none(workspace: Path) -> None:
+    settings = read_params(workspace / "params.yaml")
+    base, tuning = settings.train_base, settings.finetune
+    budget = base.images // 100
+    assert changes_for_budget(settings, budget)["finetune"]["images"] == tuning.batch_size > tuning.images / 100
+    without = settings.model_copy(update={"finetune": tuning.model_copy(update={"images": 0})})
+    assert changes_for_budget(without, budget).keys() == {"train_base"}
 
 
 def test_a_folder_that_is_a_workspace_already(failed: Failed, workspace: Path) -> None:
