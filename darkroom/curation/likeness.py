@@ -4,7 +4,7 @@ One is laid over the other (it may show a part of it), its tones are brought to 
 patch by patch; each costs more than the one before, so that most pairs are given up on the way. Two drawings may differ in one
 feature alone, so few of their patches may differ, and none by much; photographs are alike in no patch by chance, and a fifth of
 theirs may differ as they will: a watermark, a blur of resampling. In flat colours a colour is what is drawn (a hand in another
-skin tone is another hand): where two drawings share a colour, their tones stay as they are.
+skin tone is another hand). Where colours are the same in both, tones stay as they are.
 """
 
 from typing import NamedTuple
@@ -28,7 +28,8 @@ COARSE_LEAST = (0.92, 0.92, 0.6)  # agreement of 8 x 8 cells, compared first, be
 ROUGH_ROUNDS, ROUNDS = 3, 4  # of laying a picture over another: at half the size, and then, where they agree so far, at the whole
 ROUGH_LEAST = 0.6  # agreement of patches, levels made as frequent, below which tones are not fitted
 MAY_DIFFER = (0.05, 0.05, 0.2)  # share of the patches of drawings; of what those of photographs show
-SAME_COLOUR, UNCHANGED = 6, 0.1  # levels that one colour differs by at most; share of such pixels, from which tones are no others
+SAME, CLEAR, CLIPPED = 6, 40, 8  # levels within which colours are the same; between channels of a clear one; beside 0 and 255
+SAME_CLEAR, LEAST_CLEAR, SAME_FLAT = 0.2, 20, 0.1  # share of clear pixels, taken for so many at least; of all pixels
 ALL = 0.98  # of a side, from which nothing is cropped
 MUCH = (0.15, 0.35, 2.0)  # by how much more than the others the worst patch may differ: of photographs, as it will
 
@@ -60,7 +61,7 @@ def agreements(whole: Small, part: Small, boxes: Floats, kinds: NDArray[np.int64
         found[near] = laid_over(one[near], other[near], found[near], ROUNDS)
         (first, its_spread), (second, spread) = _warped(whole, near, found[near]), _warped(part, near, None)
         flat, cropped = kinds[near] == Kind.FLAT, found[near, 2:].min(1) < ALL
-        fitted = ~flat | (_unchanged(first, second) < UNCHANGED)
+        fitted = ~_tones_unchanged(first, second, flat)
         judged = np.where(flat & cropped, Kind.DRAWING, kinds[near])  # a crop is laid over less exactly
         there, back = first.copy(), second.copy()
         if fitted.any():
@@ -70,9 +71,19 @@ def agreements(whole: Small, part: Small, boxes: Floats, kinds: NDArray[np.int64
     return agreed, found
 
 
-def _unchanged(first: Floats, second: Floats) -> Floats:
-    """Share of the pixels [n, 32, 32, 3] that have the same colour in both. [n]"""
-    return np.asarray((abs(first - second).max(-1) < SAME_COLOUR).mean((1, 2)), np.float32)
+def _tones_unchanged(first: Floats, second: Floats, flat: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Whether pictures [n, 32, 32, 3] have so many pixels of the same colour that tones were not changed. [n]
+
+    A change of tones leaves white and black, grey, or one level of grey as they were: only clear colours tell. In `flat` [n]
+    pictures, which have few, the ground does too.
+    """
+    same = abs(first - second).max(-1) < SAME
+    darkest, lightest = first.min(-1), first.max(-1)
+    clear = (lightest - darkest > CLEAR) & (darkest > CLIPPED) & (lightest < 255 - CLIPPED)
+    many = (
+        np.count_nonzero(clear & same, axis=(1, 2)) > np.maximum(np.count_nonzero(clear, axis=(1, 2)), LEAST_CLEAR) * SAME_CLEAR
+    )
+    return many | (flat & (same.mean((1, 2)) > SAME_FLAT))
 
 
 def _closely(first: Floats, second: Floats, kinds: NDArray[np.int64]) -> Floats:
