@@ -221,6 +221,12 @@ def test_an_icon_in_another_colour_is_no_duplicate(skin: tuple[int, int, int]) -
     assert find_duplicates([replace(one, kind=Kind.DRAWING) for one in brown], SETTINGS) == []  # the hair shows that none changed
 
 
+def test_an_icon_with_one_small_thing_more_is_no_duplicate() -> None:
+    toothed = head()
+    ImageDraw.Draw(toothed).ellipse((61, 81, 67, 87), fill=(255, 255, 255))
+    assert find_duplicates([print_of("a", head()), print_of("b", toothed)], SETTINGS) == []
+
+
 def test_copies_of_an_icon_are_found_though_its_ground_is_darker_too() -> None:
     icon = head()
     copies = {**copies_of(icon), "darker": ImageEnhance.Brightness(icon).enhance(0.7)}
