@@ -6,9 +6,11 @@ answer as long as they are registered.
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from adapters.mlflow_run import runs_of
 from adapters.workspace import change_params
 from darkroom.curation.choices import Choice, add_choices
 from darkroom.params import read_params
+from darkroom.refs import digest_of
 
 Row = dict[str, Any]
 COLUMNS = ("path", "sha256", "label", "caption", "kept", "reason", "detail", "duplicate_of", "split")
@@ -107,7 +110,8 @@ def forget(workspace: Path, choices: str, name: str, digests: Sequence[str], rea
     rows = [Choice(sha256=one, choice="drop", reason=reason, date=today, by=who) for one in digests]
     add_choices(workspace / choices, rows)
     trained = {use.version.number for some in uses(workspace, name, digests).values() for use in some if use.trained}
-    marked, weights = _with_descendants(list(reversed(mlflow_registry.versions(workspace, name))), trained)
+    known = list(reversed(mlflow_registry.versions(workspace, name)))
+    marked, weights = _with_descendants(known, trained, partial(_weights, workspace))
     for version in marked:
         before = json.loads(version.tags.get("forgotten", "[]"))
         mark = {"date": str(today), "by": who, "reason": reason[:200], "images": len(digests)}
@@ -118,13 +122,24 @@ def forget(workspace: Path, choices: str, name: str, digests: Sequence[str], rea
     return marked
 
 
-def _with_descendants(known: Sequence[Version], trained: Collection[str]) -> tuple[list[Version], set[str]]:
+def _weights(workspace: Path, version: Version) -> set[str]:
+    """Digests of what a training from a version may have started from: its tuned model, its base, its registered folder."""
+    found = {version.tags[tag] for tag in ("weights.sha256", "base.sha256", "model.sha256") if tag in version.tags}
+    if "model.sha256" not in version.tags:  # an older darkroom registered it
+        with suppress(LookupError):
+            found.add(digest_of(mlflow_registry.model_folder(workspace, version)))
+    return found
+
+
+def _with_descendants(
+    known: Sequence[Version], trained: Collection[str], weights_of: Callable[[Version], set[str]]
+) -> tuple[list[Version], set[str]]:
     """Of the versions, oldest first: those of these numbers and all that started from their weights; the weights' digests."""
     marked, weights = list[Version](), set[str]()
     for version in known:
         if version.number in trained or version.tags.get("start.sha256") in weights:
             marked.append(version)
-            weights |= {version.tags[tag] for tag in ("weights.sha256", "base.sha256") if tag in version.tags}
+            weights |= weights_of(version)
     return marked, weights
 
 

@@ -18,6 +18,7 @@ from adapters.mlflow_run import connected
 from darkroom.gates import Scores
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+WHOLE = "made_by"  # the tag that is written last
 COPIES = Path(".darkroom/versions")  # in a workspace: the files of versions from a registry that keeps them elsewhere
 KEPT_COPIES = 8
 LONGEST = 5000  # characters: PostgreSQL and MySQL refuse a longer description
@@ -49,9 +50,9 @@ class Candidate:
 
 
 def version_with(workspace: Path, name: str, identities: Mapping[str, str]) -> Version | None:
-    """The newest version that carries all these tags, if there is one."""
+    """The newest version that carries all these tags and is whole, if there is one."""
     for version in versions(workspace, name):
-        if all(version.tags.get(key) == value for key, value in identities.items()):
+        if WHOLE in version.tags and all(version.tags.get(key) == value for key, value in identities.items()):
             return version
     return None
 
@@ -88,7 +89,7 @@ def version_named(workspace: Path, name: str, wanted: str) -> Version:
 def register(workspace: Path, name: str, candidate: Candidate) -> Version:
     """Log the model (safetensors, JSON, and the library's code; no pickle) to the run under way, make it a version.
 
-    Its tags and card are written before the alias `challenger` moves to it: a version with an alias is whole.
+    Its card and tags are written before the alias `challenger` moves to it: a version with an alias is whole.
     """
     import mlflow
 
@@ -96,12 +97,18 @@ def register(workspace: Path, name: str, candidate: Candidate) -> Version:
     logged = _log_model(candidate)
     made = mlflow.register_model(logged.model_uri, name)
     scores = {score: {key: one[key] for key in _KEPT if one.get(key) is not None} for score, one in candidate.scores.items()}
-    tags = {**candidate.identities, "scores": json.dumps(scores), "made_by": "darkroom"}
+    tags = {**candidate.identities, "scores": json.dumps(scores), WHOLE: "darkroom"}
+    client.update_model_version(name, made.version, _fitting(candidate.card))
     for key, value in tags.items():
         client.set_model_version_tag(name, made.version, key, value)
-    client.update_model_version(name, made.version, _fitting(candidate.card))
-    client.set_registered_model_alias(name, CHALLENGER, made.version)
-    return Version(name, str(made.version), (CHALLENGER,), scores, tags)
+    version = Version(name, str(made.version), (CHALLENGER,), scores, tags)
+    challenge(workspace, version)
+    return version
+
+
+def challenge(workspace: Path, version: Version) -> None:
+    """Let the alias `challenger` point at a version."""
+    connected(workspace).set_registered_model_alias(version.name, CHALLENGER, version.number)
 
 
 def _fitting(card: str) -> str:

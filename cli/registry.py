@@ -24,7 +24,7 @@ def promote(folder: Path | None, version: str, force: bool, reason: str) -> int:
     from flows.promotion import promotion
 
     prefect_runs.show_plainly()
-    done = promotion(found, settings, version, force, reason or "approved on the command line")
+    done = promotion(found, None, version, force, reason or "approved on the command line")
     say(f"{done[0].how}: {done[0].why}")
     return REFUSED if done[0].how == "refused" else 0
 
@@ -91,7 +91,7 @@ def forget(folder: Path | None, images: list[Path], reason: str, retrain: bool) 
         from flows.retraining import retraining
 
         prefect_runs.show_plainly()
-        done = retraining(found, settings)
+        done = retraining(found)
         return REFUSED if any(step.how == "refused" for step in done) else 0
     if marked:
         say("`darkroom run` trains without them; under `darkroom up` that starts by itself")

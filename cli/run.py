@@ -22,7 +22,7 @@ def say(text: str = "") -> None:
 def init(folder: Path, data: Path | None, size: int | None, images: int | None) -> int:
     """Make a workspace."""
     if data is not None:
-        _check_source(data)
+        _check_source(data, folder)
     workspaces.make_workspace(folder, data)
     _fit(folder, size, images)
     say(f"{folder} is a workspace now. Its settings: {folder / 'params.yaml'}")
@@ -50,15 +50,14 @@ def run(
         _fit(folder, size, images)
     from darkroom.params import read_params
 
-    settings = read_params(folder / "params.yaml")
-    _check_source(folder / settings.curate.source)
+    _check_source(folder / read_params(folder / "params.yaml").curate.source, folder)
 
     api = _connected(folder)
     from adapters import prefect_runs
     from flows.full_run import full_run
 
     prefect_runs.show_plainly()
-    done = full_run(folder, settings)
+    done = full_run(folder)  # its settings are read once it may write: another run may change them until then
     _summary(folder, done, api)
     return REFUSED if any(step.how == "refused" for step in done) else 0
 
@@ -117,6 +116,7 @@ def _workspace_for(workspace: Path | None, data: Path | None, params: Path | Non
             found = workspaces.find_workspace(workspace or _named_for(data))
         if found is None or (workspace is None and _source_of(found) != data.absolute()):
             target = workspace or _named_for(data)
+            _check_source(data, target)
             found = workspaces.make_workspace(target, data)
             say(f"made a workspace for these images: {found}")
             made = True
@@ -126,6 +126,7 @@ def _workspace_for(workspace: Path | None, data: Path | None, params: Path | Non
     if params is not None:
         _take_over(folder, params, data)
     if data is not None:
+        _check_source(data, folder)
         workspaces.change_params(folder, {"curate": {"source": str(data.absolute())}})
     return folder, made and params is None
 
@@ -152,13 +153,19 @@ def _source_of(workspace: Path) -> Path:
     return workspace / str(read_yaml(workspace / "params.yaml").get("curate", {}).get("source", ""))
 
 
-def _check_source(source: Path) -> None:
+def _check_source(source: Path, workspace: Path | None = None) -> None:
+    """That images can be read there, and that the pictures of a workspace would not be among them."""
     if not source.exists():
         raise FileNotFoundError(
             f"{source}: there is no such folder of images; check `--data` (or `curate.source` in params.yaml)"
         )
     if not source.is_dir() and not source.name.lower().endswith(SOURCE_FILES):
         raise NotADirectoryError(f"{source} is not a folder; give the folder that holds the images, or an archive of them")
+    if workspace is not None and source.is_dir() and workspace.resolve().is_relative_to(source.resolve()):
+        raise workspaces.WorkspaceError(
+            f"{workspace} lies inside {source}, and what is made there would be taken for images; call `darkroom` from another "
+            "folder, or name one outside with --workspace"
+        )
 
 
 def _summary(folder: Path, done: Sequence[Any], api: str) -> None:

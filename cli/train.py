@@ -192,6 +192,9 @@ def _settings(given: argparse.Namespace) -> Params:
             shipped.write(template("params.yaml"))
             shipped.flush()
             settings, file = read_yaml(Path(shipped.name)), Path("params.yaml")
+    for part in ("curate", "train_base"):  # the others are asked for below
+        if not isinstance(settings.get(part), dict):
+            raise SettingsError(f"{file}: the section `{part}` is missing; the shipped params.yaml has all of them")
     for section, name, value in (
         ("curate", "source", str(given.data) if given.data is not None else None),
         ("train_base", "seed", given.seed),

@@ -32,5 +32,5 @@ def promotion(
     with opened(workspace, settings) as job:
         compared = prepare(job, version)
     decision = decided(job, compared, force, reason)  # outside the lock: a person may take days
-    with opened(workspace, settings) as job:
+    with opened(workspace, None) as job:
         return [concluded(job, compared, decision), draw_champion(job)]

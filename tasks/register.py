@@ -18,7 +18,8 @@ from tasks.job import STEP, Done, Job, identities, run_id_of
 
 @task(task_run_name="register the tuned model", **STEP)
 def register(job: Job) -> Done:
-    """Make the tuned model a version of the registered model, alias `challenger`; not again for the same weights and scores."""
+    """Make the tuned model a version of the registered model, alias `challenger`; not again for the same weights and scores:
+    then the version there is becomes `challenger` again, where another was since."""
     started = time.perf_counter()
     at, name, section = job.workspace, job.settings.register_.name, job.settings.evaluate
     made_of = {
@@ -34,6 +35,9 @@ def register(job: Job) -> Done:
         subject = mlflow_run.Subject(at, "register", job.lifecycle, {"name": name}, identities(job), at / "data/curated")
         with mlflow_run.run_of(subject), TemporaryDirectory(dir=at / ".darkroom") as scratch:
             version = mlflow_registry.register(at, name, _candidate(job, _model(job, Path(scratch)), made_of))
+    elif mlflow_registry.CHALLENGER not in version.aliases:
+        why = f"{why}, and are `challenger` again"
+        mlflow_registry.challenge(at, version)
     prefect_runs.say(f"{name} version {version.number}: {why}")
     return Done("register", how, why, time.perf_counter() - started, {"name": name, "version": version.number})
 
@@ -68,6 +72,7 @@ def _candidate(job: Job, model: Path, made_of: dict[str, str]) -> mlflow_registr
         **made_of,
         **identities(job),
         "base.sha256": digest_of(base),
+        "model.sha256": digest_of(model),  # of what is registered: a training that starts from it records that
         "start.sha256": read_card(base).parent_digest,  # of the weights that its training began from; empty for none
         "evaluated_by": workspace.code_digest("evaluate"),
         "trained_in": run_id_of(job, "finetune") or "",

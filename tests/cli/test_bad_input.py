@@ -97,6 +97,22 @@ def test_a_new_workspace_says_its_size_and_can_be_of_another(tmp_path: Path, cap
     assert "    - {kind: smallest_side, least: 64} # pixels\n" in text
 
 
+@pytest.mark.parametrize("words", [("run", "--data", "."), ("init", "mine", "--data", "."), ("run", "--data", "..")])
+def test_a_workspace_among_the_images(
+    failed: Failed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    images = draw_images(tmp_path / "images", 20)
+    monkeypatch.chdir(images / "disc" if words[-1] == ".." else images)
+    assert "would be taken for images" in failed(*words)
+    assert not list(images.rglob("params.yaml"))
+
+
+def test_a_file_of_settings_without_a_section(failed: Failed, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("train_base: {}\n", encoding="utf-8")
+    words = ("train", "--data", draw_images(tmp_path / "images", 20), "--params", tmp_path / "mine.yaml")
+    assert "mine.yaml: the section `curate` is missing" in failed(*words, "--images", 64, "--out", tmp_path / "out")
+
+
 def test_a_short_budget_leaves_fine_tuning_a_batch_and_none_stays_none(workspace: Path) -> None:
     settings = read_params(workspace / "params.yaml")
     base, tuning = settings.train_base, settings.finetune

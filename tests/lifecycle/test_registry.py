@@ -6,16 +6,18 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest.mock import patch
 
 import pytest
 import yaml
 
-from adapters import lineage, mlflow_registry, promotions
+from adapters import lineage, machine, mlflow_registry, prefect_runs, promotions
 from adapters.mlflow_run import connected
 from adapters.promotions import Decision, PromotionError
 from darkroom.params import read_params
+from darkroom.refs import digest_of
 from tests.conftest import darkroom, draw_images, write_settings
 
 pytestmark = pytest.mark.lifecycle
@@ -48,6 +50,7 @@ def test_a_version_has_a_card_a_signature_its_manifest_and_tags(lived: Path) -> 
     assert {"weights.sha256", "data.md5", "scores", "made_by"} <= set(version.tags)
     champion = mlflow_registry.version_named(lived, "tiny", "champion")
     files = {path.name for path in mlflow_registry.report_folder(lived, champion).iterdir()}
+    assert champion.tags["model.sha256"] == digest_of(mlflow_registry.model_folder(lived, champion))
     assert {"card.md", "scores.json", "report.html", "samples_tuned.png", "manifest.parquet", "params.yaml"} <= files
 
 
@@ -68,6 +71,7 @@ def test_rollback_without_a_previous_version_moves_nothing(lived: Path) -> None:
 
 
 def test_a_refused_version_is_promoted_only_by_force_with_a_reason_and_rollback_undoes_it(lived: Path) -> None:
+    before = read_params(lived / "params.yaml").finetune.learning_rate
     change(lived, promote={"largest_kernel_distance": 1e-6}, finetune={"learning_rate": 1e-4})
     assert "kernel_distance is" in again(lived, "run", code=3)
     assert (at(lived, "challenger"), at(lived, "champion")) == ("2", "1")
@@ -86,6 +90,26 @@ def test_a_refused_version_is_promoted_only_by_force_with_a_reason_and_rollback_
     assert "refused: kernel_distance is" in log[1].why
     assert all(move.who and move.when.endswith("+00:00") for move in log)
     assert json.loads(connected(lived).get_model_version("tiny", "2").tags["forced"])["why"] == log[1].why
+    change(lived, finetune={"learning_rate": before})
+    assert "are `challenger` again" in again(lived, "run")  # and not version 2, which the settings were taken back from
+    assert (at(lived, "challenger"), at(lived, "champion")) == ("1", "1")
+
+
+def test_a_run_that_waited_for_another_writes_no_settings_of_before(lived: Path) -> None:
+    waits, said = threading.Event(), prefect_runs.say
+
+    def heard(text: str) -> None:
+        said(text)
+        if "another run writes to" in text:
+            waits.set()
+
+    with patch.object(prefect_runs, "say", heard), ThreadPoolExecutor(1) as other:
+        with machine.held(lived / ".darkroom/lock", lambda: None):
+            run = other.submit(again, lived, "run")
+            assert waits.wait(60)
+            change(lived, promote={"largest_copied_share": 0.123})
+        assert "settings written" not in run.result()
+    assert read_params(lived / "params.yaml").promote.largest_copied_share == 0.123
 
 
 def test_two_promotions_at_once_end_consistent(lived: Path) -> None:
