@@ -18,7 +18,8 @@ class Painter(PythonModel):  # type: ignore[misc]  # MLflow's interface is a cla
         """Load safetensors and JSON from the version's `model` folder."""
         from darkroom.networks.saved import device_named, load_model
 
-        self.model, self.card = load_model(Path(context.artifacts["model"]), device_named("auto"))
+        self.device = device_named("auto")
+        self.model, self.card = load_model(Path(context.artifacts["model"]), self.device)
 
     def predict(self, context: Any, model_input: pandas.DataFrame, params: dict[str, Any] | None = None) -> pandas.DataFrame:
         """One image a row: column `seed` (whole number) and `label` (a name the model knows, or "" for none told)."""
@@ -32,7 +33,8 @@ class Painter(PythonModel):  # type: ignore[misc]  # MLflow's interface is a cla
                 raise ValueError(f"this model knows no label {name!r}; it knows: {', '.join(self.card.labels)}")
             label = torch.tensor([self.card.labels.index(name) if name else -1])
             shape = shape_at(self.card, int(seed), 0, int(label))
-            pixels = draw(self.model, self.card, label, noise_for(int(seed), [0], shape), drawing)
+            noise = noise_for(int(seed), [0], shape).to(self.device)
+            pixels = draw(self.model, self.card, label.to(self.device), noise, drawing)
             png = BytesIO()
             Image.fromarray(pixels[0]).save(png, "PNG")
             images.append(png.getvalue())
