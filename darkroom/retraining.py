@@ -49,10 +49,13 @@ class Plan:
 
 
 def look(folder: Path) -> dict[str, Stamp]:
-    """Every file below `folder` (hidden ones left out) with size and time of change: a walk that opens nothing.
+    """Every file below `folder` (hidden ones left out), or an archive, with size and time of change: nothing is opened.
 
     Raises SourceGone where the folder is not there: an absent disk must not look like deleted images.
     """
+    if folder.is_file():
+        state = folder.stat()
+        return {folder.name: (state.st_size, state.st_mtime_ns)}
     if not folder.is_dir():
         raise SourceGone(f"{folder}: the watched folder is not there; nothing is retrained until it is back")
     found: dict[str, Stamp] = {}

@@ -47,6 +47,7 @@ class State:
     weaker: nn.ModuleList = field(default_factory=nn.ModuleList)  # the average as it was early on, where that is kept
     weaker_at: int = 0  # images seen then
     images_seen: int = 0
+    taken_at: int = 0  # images seen by the averaged weights that are the course's answer, where they are not those of its end
     history: list[Moment] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of the batches since the last point of the history
     recent: list[float] = field(default_factory=list)  # of the newest batches: what a spike is measured by
@@ -132,7 +133,8 @@ def restore_best(folder: Path, state: State) -> bool:
     best = _best_of(folder, state)
     if best is not None:
         _load(state.averaged, _below("averaged/", load_file(best.with_suffix(".safetensors"))))
-        if int(best.stem.removeprefix("state-")) <= state.weaker_at:
+        state.taken_at = int(best.stem.removeprefix("state-"))
+        if state.taken_at <= state.weaker_at:
             state.weaker_at = 0  # it was kept no earlier than the best: nothing to be led away from
     return best is not None
 

@@ -51,7 +51,8 @@ class Request:
 
     def facts(self) -> dict[str, Any]:
         """All that decides the model, as JSON; the images by their names, sizes and times."""
-        listed = [(str(file.relative_to(self.source)), file.stat()) for file in sorted(self.source.rglob("*")) if file.is_file()]
+        files = [self.source] if self.source.is_file() else sorted(self.source.rglob("*"))  # an archive, or a folder
+        listed = [(str(file.relative_to(self.source)), file.stat()) for file in files if file.is_file()]
         text = json.dumps([(name, status.st_size, status.st_mtime_ns) for name, status in listed])
         sections = {name: getattr(self, name).model_dump(mode="json") for name in ("curate", "augment", "train")}
         network = self.train.network

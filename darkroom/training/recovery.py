@@ -11,7 +11,7 @@ from darkroom.training.checkpoints import State, restore_best, restore_newest, s
 from darkroom.training.course import Course, Materials, TrainingStopped
 from darkroom.training.monitor import MOST_SPIKES, out_of_patience
 from darkroom.training.parallel import leads
-from darkroom.training.sharding import full_state, whole
+from darkroom.training.sharding import merged_state, whole
 
 KEPT = 2  # newest checkpoints; the best is kept besides
 
@@ -29,7 +29,10 @@ def resumed(materials: Materials, state: State) -> Generator[Noted, None, None]:
 def best_taken(course: Course, materials: Materials, state: State) -> Generator[Event, None, None]:
     """Where patience ended the course, the averaged weights at the best held-out loss are its answer."""
     if out_of_patience(state.history, course.patience) and restore_best(materials.checkpoints, state):
-        yield Noted(f"ended at {state.images_seen:,} images seen: no better held-out loss for {course.patience} measurements")
+        yield Noted(
+            f"ended at {state.images_seen:,} images seen: no better held-out loss for {course.patience} measurements; "
+            f"the weights of {state.taken_at:,} images are taken"
+        )
         with whole(state.averaged):
             sheet = materials.draw(state.averaged, state.images_seen) if leads() else None
         if sheet is not None:
@@ -48,7 +51,7 @@ def snapshot(materials: Materials, state: State) -> Generator[Noted, None, None]
     """Store the power-function averages, where they are kept."""
     if not state.profiles:
         return
-    averages = [full_state(one) for one in state.profiles]
+    averages = [merged_state(one) for one in state.profiles]
     try:
         if leads():
             save_snapshot(materials.checkpoints, state.images_seen, averages)

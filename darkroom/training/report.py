@@ -28,15 +28,16 @@ def write_report(report: Path, state: State, parameters: int, course: Course, im
     scores = [f"images_seen,{NAME},real", *(f"{seen},{score},{floor}" for seen, score, floor in state.scores)]
     (report / "scores.csv").write_text("\n".join(scores) + "\n", encoding="utf-8")
     (report / "loss.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    measured = [moment.held_out for moment in state.history if moment.held_out is not None]
+    measured = {moment.images_seen: moment.held_out for moment in state.history if moment.held_out is not None}
     order = order_of(images, course.seed, course.batch_size)
     times = times_seen(order, state.images_seen, course.batch_size, state.skipped)
     lines = sorted(f"{json.dumps(path, ensure_ascii=False)},{count}" for path, count in zip(images.paths, times, strict=True))
     (report / "coverage.csv").write_text("\n".join(["path,times_seen", *lines]) + "\n", encoding="utf-8")
     figures = {
         "images_seen": state.images_seen,
+        "weights_at": state.taken_at or state.images_seen,  # images seen by them: fewer, where patience ended the course
         "loss": state.history[-1].loss,
-        "held_out_loss": measured[-1] if measured else None,
+        "held_out_loss": measured.get(state.taken_at or max(measured, default=0)),
         "parameters": parameters,
         "times_seen": {"least": int(times.min()), "most": int(times.max())},
         "batches_left_out": len(state.skipped),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event, HeldOutMeasured, Noted
@@ -28,7 +27,7 @@ from darkroom.training.held_out import held_out_loss
 from darkroom.training.loop import train
 from darkroom.training.parallel import leads, wait_for_all
 from darkroom.training.report import film_strip, write_report
-from darkroom.training.sharding import full_state, whole
+from darkroom.training.sharding import merged_state
 from darkroom.training.telling import sampled
 
 SHEET = 24  # images on a sample sheet
@@ -78,11 +77,9 @@ def run_course(
     materials = Materials(splits.train, splits.held_out, read_recipe(places.augmented), checkpoints, draw_sheet, conduct)
     wait_for_all()
     state = yield from (train if course.images else as_they_are)(model, course, materials, device)
-    done = card.model_copy(update={"images_seen": card.images_seen + state.images_seen})
-    with whole(state.averaged):
-        merge_parts(state.averaged)
-    weights = full_state(state.averaged)
-    weaker = inherited.state_dict() if inherited else full_state(state.weaker[0]) if state.weaker_at else None
+    done = card.model_copy(update={"images_seen": card.images_seen + (state.taken_at or state.images_seen)})
+    weights = merged_state(state.averaged)
+    weaker = inherited.state_dict() if inherited else merged_state(state.weaker[0]) if state.weaker_at else None
     if weaker is None and card.drawing.away != 1:
         yield Noted("no earlier weights were kept (averaging.weaker): the model is drawn without drawing.away")
     if leads():
@@ -118,13 +115,6 @@ def as_they_are(model: Denoiser, course: Course, materials: Materials, device: t
     yield HeldOutMeasured(0, loss, bands)
     yield from sampled(state, course, materials, 0)
     return state
-
-
-def merge_parts(model: Denoiser) -> None:
-    """Make one weight of those that were trained as a base and a part beside it."""
-    for module in model.modules():
-        if is_parametrized(module, "weight"):
-            remove_parametrizations(module, "weight", leave_parametrized=True)
 
 
 def _said_of_captions(images: ImageSet, card: ModelCard) -> Iterator[Event]:

@@ -7,8 +7,10 @@ Run with gloo on processors; with NCCL on GPUs it was not run.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed, nn, no_grad
+from torch.nn.utils.parametrize import is_parametrized
 
 
 def share_out(model: nn.Module, trained: bool) -> None:
@@ -51,6 +53,18 @@ def full(value: Tensor) -> Tensor:
 def full_state(module: nn.Module) -> dict[str, Tensor]:
     """The whole tensors of a module by their names, in main memory. All processes ask together."""
     return {name: full(value).cpu() for name, value in module.state_dict().items()}
+
+
+def merged_state(model: nn.Module) -> dict[str, Tensor]:
+    """As `full_state`, with one weight for each that is trained as a base and a part beside it; the model stays as it is."""
+    state = full_state(model)
+    with whole(model), no_grad():
+        for place, module in model.named_modules():
+            if is_parametrized(module, "weight"):
+                parts = f"{place}.parametrizations.weight."
+                state = {name: value for name, value in state.items() if not name.startswith(parts)}
+                state[f"{place}.weight"] = full(cast(Tensor, module.weight)).detach().cpu()
+    return state
 
 
 def own_part(value: Tensor) -> Tensor:

@@ -51,6 +51,14 @@ def test_a_look_sees_files_added_removed_and_changed_and_opens_none(tmp_path: Pa
     assert difference(before, look(tmp_path)) == "1 files added, 1 files removed, 1 files changed"
 
 
+def test_a_look_at_an_archive_sees_its_change(tmp_path: Path) -> None:
+    (tmp_path / "images.zip").write_bytes(b"x")
+    before = look(tmp_path / "images.zip")
+    assert set(before) == {"images.zip"}
+    (tmp_path / "images.zip").write_bytes(b"xy")
+    assert difference(before, look(tmp_path / "images.zip")) == "1 files changed"
+
+
 def test_a_folder_that_is_gone_is_no_deletion(tmp_path: Path) -> None:
     with pytest.raises(SourceGone, match="not there"):
         look(tmp_path / "unmounted")

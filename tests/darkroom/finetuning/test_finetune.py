@@ -14,9 +14,11 @@ from darkroom.finetuning.finetune import FinetuneSection, finetune, preserving, 
 from darkroom.finetuning.low_rank import LowRank
 from darkroom.images import ImageSet, read_split, write_split
 from darkroom.networks.denoiser import Condition
+from darkroom.networks.profiles import rebuilt
 from darkroom.networks.saved import ModelError, build, load_model, read_card, save_model
 from darkroom.refs import digest_of
-from darkroom.training.session import Places, merge_parts
+from darkroom.training.session import Places
+from darkroom.training.sharding import merged_state
 from tests.darkroom.tiny import MIRROR, SETTINGS, card, finished, painted, prepare, stirred, stopped_after, write_recipe
 
 CPU = torch.device("cpu")
@@ -150,8 +152,9 @@ def test_parts_of_low_rank_change_nothing_at_first_and_their_merging_nothing_aft
             value.add_(0.1)
     attached = model(noisy, sigma, condition)
     assert not torch.allclose(attached, plain(noisy, sigma, condition))
-    merge_parts(model)
-    assert model.state_dict().keys() == build(about).state_dict().keys()
+    merged = build(about)
+    merged.load_state_dict(merged_state(model))
+    torch.testing.assert_close(merged(noisy, sigma, condition), attached)
     torch.testing.assert_close(model(noisy, sigma, condition), attached)
 
 
@@ -167,6 +170,26 @@ def test_low_rank_moves_each_matrix_by_its_rank_at_most_and_resumes_bit_for_bit(
     stopped_after(finetune(low, base, places), 5)
     _, resumed = finished(finetune(low, base, places))
     assert resumed.digest == straight.digest
+
+
+def test_what_low_rank_keeps_beside_the_model_is_merged_too(base: Path, places: Places) -> None:
+    keeping = {"averaging": AVERAGING | {"weaker": 0.25, "snapshots": 2}}
+    finished(finetune(section(method=LOW_RANK, learning_rate=1e-2, **keeping), base, places))
+    tuned, about = load_model(places.out, CPU)
+    assert about.keeps_weaker and tuned.weaker is not None
+    assert tuned.weaker.state_dict().keys() == tuned.state_dict().keys()
+    assert rebuilt(places.out, 0.1).keys() == tuned.state_dict().keys()
+
+
+def test_of_a_course_that_patience_ended_the_loss_is_told_of_the_weights_that_were_taken(base: Path, places: Places) -> None:
+    often = {"images": 400, "held_out_every": 8, "report_every": 8, "checkpoint_every": 8, "patience": 2, "learning_rate": 0.1}
+    finished(finetune(section(**often), base, places))
+    told = json.loads((places.report / "metrics.json").read_text(encoding="utf-8"))
+    rows = [row.split(",") for row in (places.report / "loss.csv").read_text(encoding="utf-8").splitlines()[1:]]
+    measured = {int(row[0]): float(row[3]) for row in rows if row[3]}
+    assert told["held_out_loss"] == min(measured.values()) == measured[told["weights_at"]]
+    assert told["weights_at"] < told["images_seen"] < 400
+    assert read_card(places.out).images_seen == 500 + told["weights_at"]
 
 
 def test_low_rank_reaches_the_convolutions_of_a_unet() -> None:

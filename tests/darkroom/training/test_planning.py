@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,15 @@ def request_for(pictures: Path, minutes: float | None = None, **changes: Any) ->
     settings = tiny_settings(pictures)
     curate, augment = CurateSection.model_validate(settings["curate"]), AugmentSection.model_validate(settings["augment"])
     return Request(pictures, curate, augment, base_section(**changes), minutes)
+
+
+def test_an_archive_that_changes_is_another_request(tmp_path: Path, pictures: Path) -> None:
+    asked, archive = request_for(pictures), tmp_path / "images.zip"
+    archive.write_bytes(b"x")
+    before = replace(asked, source=archive).facts()
+    archive.write_bytes(b"xy")
+    after = replace(asked, source=archive).facts()
+    assert before["images"] != after["images"] and before | {"images": ""} == after | {"images": ""}
 
 
 def test_a_folder_becomes_a_model_folder_and_the_same_again_is_unchanged(tmp_path: Path, pictures: Path) -> None:
