@@ -5,7 +5,7 @@ A move is made under one lock of the workspace, and only from the champion that 
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -110,10 +110,13 @@ def decline(workspace: Path, version: Version, champion: Version | None, why: st
 
 
 def moves(workspace: Path) -> list[Move]:
-    """The audit log, oldest first. A line cut short by a crash is passed over: it is the last, and the registry has the truth."""
+    """The audit log, oldest first. A line cut short by a crash is passed over: the registry has the truth."""
     file = workspace / LOG
-    lines = file.read_text(encoding="utf-8").split("\n") if file.exists() else []
-    return [Move(**json.loads(line)) for line in lines if line.endswith("}")]
+    found = []
+    for line in file.read_text(encoding="utf-8", errors="replace").split("\n") if file.exists() else []:
+        with suppress(json.JSONDecodeError):
+            found.append(Move(**json.loads(line)))
+    return found
 
 
 def _record(workspace: Path, version: Version, before: str, decision: Decision) -> None:
@@ -122,8 +125,10 @@ def _record(workspace: Path, version: Version, before: str, decision: Decision) 
     move = Move(when, who, decision.what, version.name, version.number, before, decision.why)
     text = json.dumps(asdict(move), ensure_ascii=False)
     mlflow_registry.note(workspace, version, decision.what.replace(" ", "_"), text)
-    with (workspace / LOG).open("a", encoding="utf-8") as log:
-        log.write(f"{text}\n")
+    with (workspace / LOG).open("a+b") as log:
+        log.seek(max(0, log.tell() - 1))
+        cut = log.read(1) not in (b"", b"\n")  # by a crash: what follows begins a line of its own
+        log.write(f"{chr(10) if cut else ''}{text}\n".encode())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 
 from adapters import machine
 from darkroom import __version__
+from darkroom.refs import write_whole
 
 STAGES = ("curate", "augment", "train_base", "finetune", "evaluate")
 IGNORED = "/.darkroom/\n/data/\n/models/\n/reports/\n/darkroom-*/\n"
@@ -91,14 +92,15 @@ def _yaml() -> YAML:
 
 
 def change_params(workspace: Path, changes: Mapping[str, Any]) -> list[str]:
-    """Write changed settings into params.yaml, comments and order kept. Returns the paths of those that differ."""
+    """Write changed settings into params.yaml, comments and order kept. Returns the paths of those that differ. Raises OSError,
+    and the file is as it was."""
     file, yaml = workspace / "params.yaml", _yaml()
     content = yaml.load(file.read_text(encoding="utf-8"))
     changed = list(_merge(content, changes))
     if changed:
         text = StringIO()
         yaml.dump(content, text)
-        file.write_text(text.getvalue(), encoding="utf-8")
+        write_whole(file, text.getvalue().encode())
     return changed
 
 

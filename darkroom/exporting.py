@@ -14,11 +14,11 @@ from typing import Any
 
 from darkroom import __version__
 from darkroom.events import Event, Noted
-from darkroom.generating import ORIGIN, SHEET, Source, Wish, generate_folder, write_whole
+from darkroom.generating import ORIGIN, SHEET, Source, Wish, generate_folder
 from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.pretrained_text import copy_encoder
 from darkroom.networks.saved import WEAKER, WEIGHTS, ModelCard, encoder_in, read_card, weaker_digest
-from darkroom.refs import digest_of, replaced
+from darkroom.refs import digest_of, replaced, write_whole
 from darkroom.shapes import in_words
 
 LIBRARY, CARRIED = "darkroom", "darkroom_model"

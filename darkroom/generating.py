@@ -19,7 +19,7 @@ from darkroom.networks.captioned import ReadsCaptions
 from darkroom.networks.denoiser import DenoiserContract
 from darkroom.networks.saved import WEIGHTS, Drawing, ModelCard, device_named, load_model, read_card, weaker_digest
 from darkroom.provenance import Provenance, ProvenanceError, Signer, encoded, read_provenance
-from darkroom.refs import digest_of
+from darkroom.refs import digest_of, write_whole
 from darkroom.sampling import Autoguided, Tiled, draw, label_at, noise_for, shape_at, told_of
 from darkroom.shapes import Shape, by_shape, in_words
 
@@ -246,7 +246,7 @@ def _read_record(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        raise GeneratingError(f"{file} is damaged: delete it if the images beside it may be drawn again") from None
+        raise GeneratingError(f"{file} is damaged: choose another folder, or empty it if its images may be drawn again") from None
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any], above: str = "") -> list[str]:
@@ -270,14 +270,3 @@ def _sheet(job: _Job) -> bytes:
     columns, file = max(1, round(len(pixels) ** 0.5)), BytesIO()
     contact_sheet(pixels, columns, scale=max(1, 96 // job.card.image_size)).save(file, "PNG")
     return file.getvalue()
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """A file that is whole or not there. Raises OSError."""
-    fresh = file.with_name(file.name + ".partial")
-    try:
-        fresh.write_bytes(content)
-        fresh.replace(file)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise

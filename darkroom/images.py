@@ -18,6 +18,7 @@ from darkroom.shapes import GAP, Shape, by_shape, canvas_of, inside
 Pixels = NDArray[np.uint8]
 Numbers = TypeVar("Numbers", bound=Any)
 
+BETWEEN = 2  # pixels between images on a sheet
 SPLITS = ("train", "validation", "test")
 LEAST_IN_SHARD = 32  # images; in the shards of the first 16,384 images
 SHARDS_BEFORE = 256  # a shard holds at most this fraction of the images before it, rounded down to a power of two
@@ -48,7 +49,7 @@ def to_pixels(values: NDArray[np.floating]) -> Pixels:
     return ((values + 1) * 127.5).clip(0, 255).round().astype(np.uint8)
 
 
-def contact_sheet(pixels: Sequence[Pixels] | Pixels, columns: int, scale: int = 1, gap: int = 2) -> Image.Image:
+def contact_sheet(pixels: Sequence[Pixels] | Pixels, columns: int, scale: int = 1, gap: int = BETWEEN) -> Image.Image:
     """Images [h, w, 3] side by side, `columns` to a row, each pixel enlarged `scale` times; small ones in mid-cell."""
     count, height, width = len(pixels), max(len(one) for one in pixels), max(one.shape[1] for one in pixels)
     columns = max(1, min(columns, count))
@@ -278,12 +279,13 @@ def read_split(folder: Path, split: str) -> ImageSet:
     _let_open(len(SPLITS) * len(index["shards"]))
     # Memory-mapped; a plain array over the map is indexed twice as fast as numpy's own subclass.
     parts = [np.load(shards / one["pixels"], mmap_mode="r").view(np.ndarray) for one in index["shards"]]
+    shapes = np.array([one.shape[1:3] for one in parts], np.int64).reshape(-1, 2)
     pixels = Rows(
         parts,
         np.repeat(np.arange(len(parts), dtype=np.int32), counts),
         np.concatenate([np.arange(count) for count in counts]) if counts else np.empty(0, np.int64),
         index["size"],
-        np.repeat([one.shape[1:3] for one in parts], counts, axis=0) if "buckets" in index and parts else None,
+        np.repeat(shapes, counts, axis=0) if "buckets" in index else None,
         [(height, width) for height, width in index.get("buckets", ())],
     )
     place = {name: number for number, name in enumerate(names)}

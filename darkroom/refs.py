@@ -1,4 +1,4 @@
-"""What one step hands the next: a path, the digest of what lies there, and a count. Never tensors."""
+"""What one step hands the next: a path, the digest of what lies there, and a count, never tensors; and files that are whole."""
 
 import hashlib
 import shutil
@@ -65,3 +65,14 @@ def replaced(folder: Path) -> Iterator[Path]:
         raise
     shutil.rmtree(folder, ignore_errors=True)
     fresh.rename(folder)
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """A file that is whole or not there. Raises OSError."""
+    fresh = file.with_name(file.name + ".partial")
+    try:
+        fresh.write_bytes(content)
+        fresh.replace(file)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise

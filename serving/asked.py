@@ -1,11 +1,13 @@
 """What can be asked for, with its limits: the requests of the API, and the orders they become."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from random import SystemRandom
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from darkroom.images import BETWEEN
 from darkroom.networks.saved import Drawing
 from darkroom.provenance import Turn
 from darkroom.samplers import Sampler
@@ -16,6 +18,8 @@ from serving.loaded import Loaded, Row
 from serving.problems import Problem
 
 MOST_IMAGES, MOST_IN_A_JOB, MOST_STEPS, MOST_TURNS = 64, 256, 200, 16
+MODELS_STEPS = 1000  # as many as a model's own settings may say: its recipes do, too
+WEBP_SIDE = 16383  # pixels: the format holds no longer side
 LARGEST_SEED = 2**53 - 1  # every whole number up to here is one in JavaScript too
 
 Seed = Annotated[int, Field(ge=0, le=LARGEST_SEED, strict=True)]
@@ -77,7 +81,12 @@ class Drawn(Asked):
         Field(description="width and height in pixels, one of the model's shapes; left out, shapes as common as in training"),
     ] = None
     preset: Annotated[Preset | None, Field(description="a sampler and its steps: in a hurry, as a rule, with patience")] = None
-    steps: Annotated[int | None, Field(ge=1, le=MOST_STEPS, strict=True, description="steps of the sampler")] = None
+    steps: Annotated[
+        int | None,
+        Field(
+            ge=1, le=MODELS_STEPS, strict=True, description=f"of the sampler: up to {MOST_STEPS}, or the model's own"
+        ),
+    ] = None
     guidance: Annotated[float | None, Field(ge=0, le=20, allow_inf_nan=False, description="weight of the class; 1: no more")] = (
         None
     )
@@ -136,7 +145,18 @@ def order_of(asked: ImagesAsked | JobAsked | NearestAsked, model: Loaded) -> Ord
         turns = [one.turn() for one in asked.turns] + ([turn] if turn else [])
         label = _label(asked, model, seed, index)
         rows.append(Row(seed, index, label, caption, tuple(turns), _shape(asked, model, seed, index, label)))
+    if isinstance(asked, ImagesAsked) and asked.format == "webp":
+        _check_grid([row.shape or model.card.shapes[0] for row in rows], asked.columns)
     return Order(model, drawing_of(asked, model), rows)
+
+
+def _check_grid(shapes: Sequence[Shape], columns: int) -> None:
+    across, down = min(columns, len(shapes)), -(-len(shapes) // columns)
+    height, width = (max(sides) for sides in zip(*shapes, strict=True))
+    if max(across * (width + BETWEEN), down * (height + BETWEEN)) - BETWEEN > WEBP_SIDE:
+        raise Problem(
+            422, "Too large a grid", f"a WebP image has {WEBP_SIDE:,} pixels a side at most; ask for fewer, for PNG or for JSON"
+        )
 
 
 def drawing_of(asked: Drawn, model: Loaded) -> Drawing:
@@ -144,6 +164,9 @@ def drawing_of(asked: Drawn, model: Loaded) -> Drawing:
     drawing = preset(asked.preset, model.card.drawing) if asked.preset else model.card.drawing
     changes = {name: getattr(asked, name) for name in ("steps", "guidance", "away", "sampler")}
     drawing = drawing.model_copy(update={name: value for name, value in changes.items() if value is not None})
+    most = max(MOST_STEPS, model.card.drawing.steps)
+    if drawing.steps > most:
+        raise Problem(422, "Too many steps", f"{model.name} version {model.version} draws in {most} steps at most; ask for fewer")
     if drawing.away != 1 and not model.card.keeps_weaker:
         raise Problem(
             422, "No earlier weights", f"{model.name} version {model.version} keeps none to be led away from; leave `away` out"

@@ -10,10 +10,9 @@ from prefect import task
 
 from adapters import dvc_data, lineage, mlflow_registry, prefect_runs, workspace
 from adapters.mlflow_registry import CHAMPION, Version
-from darkroom.generating import write_whole
 from darkroom.networks.saved import read_card
 from darkroom.params import read_params
-from darkroom.refs import digest_of, replaced
+from darkroom.refs import digest_of, replaced, write_whole
 from darkroom.retraining import Course, Kept, Plan, plan
 from darkroom.training.start import WEIGHTS_FOLDER
 from tasks.job import STEP, Done, Job

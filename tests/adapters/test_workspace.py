@@ -1,5 +1,6 @@
 """Making a workspace, changing its settings, and the record of the code."""
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,19 @@ def test_changing_settings_keeps_comments_and_order_and_says_what_changed(made: 
     assert settings["images"] == 7
     assert settings["noise"] == {"kind": "ddpm", "diffusion_steps": 9}
     assert workspaces.change_params(made, {"train_base": {"images": 7}}) == []
+
+
+def test_settings_are_whole_though_the_disk_is_full(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, full = (made / "params.yaml").read_bytes(), Path.write_bytes
+
+    def none_left(file: Path, content: bytes) -> int:
+        full(file, content[:100])
+        raise OSError(errno.ENOSPC, "No space left on device", str(file))
+
+    monkeypatch.setattr(Path, "write_bytes", none_left)
+    with pytest.raises(OSError, match="No space left"):
+        workspaces.change_params(made, {"train_base": {"images": 7}})
+    assert (made / "params.yaml").read_bytes() == before
 
 
 def test_what_lies_in_the_folder_is_kept(tmp_path: Path) -> None:

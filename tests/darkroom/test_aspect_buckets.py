@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -19,7 +19,7 @@ from darkroom.evaluation.evaluate import evaluate
 from darkroom.evaluation.subjects import EvaluationError, check_drawn, read_data
 from darkroom.events import followed
 from darkroom.generating import GeneratingError, Wish, generate_folder, source_of
-from darkroom.images import read_split, write_split
+from darkroom.images import Rows, read_split, write_split
 from darkroom.networks.denoiser import Condition
 from darkroom.networks.saved import build, read_card, save_model
 from darkroom.randomness import BucketOrder
@@ -130,6 +130,16 @@ def test_both_ends_of_every_image_are_kept(tmp_path: Path) -> None:
     squares = read_split(curated(source, tmp_path / "other", AspectBuckets(most=1.0, multiple=8)), "train")
     cut = squares.pixels[next(row for row, path in enumerate(squares.paths) if path.startswith("wide"))]
     assert not (cut[:, 0, 0] > 200).all()
+
+
+def test_a_split_that_holds_none_joins_the_others(tmp_path: Path) -> None:
+    data = curated(folder_of(tmp_path / "images", 14), tmp_path)
+    index = json.loads((data / "test.json").read_text(encoding="utf-8"))
+    (data / "test.json").write_text(json.dumps(index | {"shards": []}), encoding="utf-8")
+    train, none = (cast(Rows, read_split(data, split).pixels) for split in ("train", "test"))
+    joined = Rows.joined([train, none])
+    assert len(none) == 0 and len(joined) == len(train)
+    np.testing.assert_array_equal(joined[:], train[:])
 
 
 def test_adding_images_rewrites_the_last_shard_of_their_shape_alone(tmp_path: Path) -> None:

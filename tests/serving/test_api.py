@@ -15,8 +15,9 @@ from PIL import Image
 from darkroom.images import write_split
 from darkroom.provenance import read_provenance
 from darkroom.refs import digest_of
-from serving.asked import LARGEST_SEED
+from serving.asked import LARGEST_SEED, _check_grid
 from serving.engine import Engine
+from serving.problems import Problem
 from tests.darkroom.tiny import card, painted
 from tests.serving.service import CAPTIONED, Gate, Registry, Running, model_at, offer, running
 from tests.serving.test_engine import until
@@ -209,6 +210,13 @@ def test_prompts_are_read_by_models_that_read(folders: Path) -> None:
         assert picture.status_code == 200 and "x" not in picture.headers
 
 
+def test_a_grid_that_no_webp_holds_is_refused_before_it_is_drawn() -> None:
+    _check_grid([(255, 253)] * 64, 64)  # 64 x 255 - 2 pixels
+    for shape, columns in (((256, 256), 64), ((256, 256), 1)):
+        with pytest.raises(Problem, match=r"16,383 pixels a side at most"):
+            _check_grid([shape] * 64, columns)
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"count": -1}, "count"),
     ({"count": 0}, "count"),
@@ -219,6 +227,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "seed"),
     ({"seed": LARGEST_SEED + 1}, "seed"),
     ({"steps": 100_000}, "steps"),
+    ({"steps": 201}, "draws in 200 steps at most"),
     ({"guidance": 1e9}, "guidance"),
     ({"label": "drak"}, "did you mean `dark`"),
     ({"label": "../../etc/passwd"}, "it knows: dark, light"),
