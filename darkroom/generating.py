@@ -149,7 +149,7 @@ def _draw(job: _Job, folder: Path, missing: Sequence[int], batch: int, signer: S
     if weaker is not None:
         other, _ = load_model(weaker.model.folder, device)
         asked = Autoguided(model, other, weaker.scale, levels.least, levels.most)
-    tiled = Tiled(asked, TILE[device.type])
+    tiled, batch = Tiled(asked, TILE[device.type]), max(batch, TILE[device.type])  # fewer would be filled up
     yield Progressed("drawing", 0, len(missing))
     done = 0
     for rows in _alike(job, missing, batch):

@@ -83,9 +83,7 @@ class Drawn(Asked):
     preset: Annotated[Preset | None, Field(description="a sampler and its steps: in a hurry, as a rule, with patience")] = None
     steps: Annotated[
         int | None,
-        Field(
-            ge=1, le=MODELS_STEPS, strict=True, description=f"of the sampler: up to {MOST_STEPS}, or the model's own"
-        ),
+        Field(ge=1, le=MODELS_STEPS, strict=True, description=f"of the sampler: up to {MOST_STEPS}, or the model's own"),
     ] = None
     guidance: Annotated[float | None, Field(ge=0, le=20, allow_inf_nan=False, description="weight of the class; 1: no more")] = (
         None

@@ -117,6 +117,7 @@ def _tried(job: Job, subject: Subject) -> tuple[float, float]:
     def act(count: int, drawing: Drawing) -> float:
         return _seconds(lambda: followed(job.draw(subject.folder, None, count, ask.seeds[0], drawing, ask.batch)))
 
+    act(1, once)  # a device's first work takes seconds that no other does
     loading = act(1, once)
     some = max(act(batch, few) - loading, 1e-6)
     return loading, some / batch / evaluations(few)

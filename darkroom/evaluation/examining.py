@@ -16,8 +16,10 @@ from darkroom.evaluation.page import Block, Cell, Paste, Table, estimated
 from darkroom.evaluation.scoring import DescribedSets
 from darkroom.evaluation.signs import colour, heard, loss_gaps, variety
 from darkroom.evaluation.subjects import Subject
-from darkroom.images import Pixels
+from darkroom.images import ImageSet, Pixels
 from darkroom.shapes import core
+
+MOST, MOST_BYTES = 10_000, 2**29  # images of a set whose colours are looked at, and bytes of their pixels
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, ma
     """
     seed = 0
     shapes = subject.card.shapes
-    real, unseen = (core(np.asarray(images.pixels[:]), shapes) for images in (subject.reference, subject.unseen))
+    real, unseen = (core(_some(images), shapes) for images in (subject.reference, subject.unseen))
     drawn = core(made, shapes)
     scaled = [sets.features.scaled(one) for one in (sets.unseen, sets.made[0])]
     there = (subject.folder / "weights.safetensors").is_file()
@@ -91,6 +93,13 @@ def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, ma
     )
     settings = making.settings if subject.card.keeps_weaker else _led_by_none(making.settings)
     return Examined(evidence, diagnose(evidence, settings, making.sections[subject.name]))
+
+
+def _some(images: ImageSet) -> Pixels:
+    """Pixels of a set, or of as many images of it, evenly spread, as colours are well known from and memory has room for."""
+    bytes_of_one = int(np.prod(images.pixels.shape[1:]))
+    count = min(len(images), MOST, max(1, MOST_BYTES // bytes_of_one))
+    return np.asarray(images.pixels[np.linspace(0, len(images) - 1, count).round().astype(np.int64)])
 
 
 def _led_by_none(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from darkroom.shapes import canvas_of
 
 # What drawing can import (a test compares): images belong to this code, too.
 CODE = (
+    "device_memory.py",
     "events.py",
     "hub.py",
     "images.py",

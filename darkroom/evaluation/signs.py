@@ -20,6 +20,7 @@ from darkroom.networks.saved import ModelCard, device_named, load_model
 from darkroom.randomness import HELD_OUT, generator_for, torch_seed
 
 MOST = 256  # images behind a sign: enough for its interval, and quick
+AT_ONCE = 256  # images whose colours are summed up together
 ROUNDS = 200  # resamplings behind an interval
 GROUPS = 10  # left out in turn, for the interval of variety
 BANDS = {"little noise": 0.2, "middle": 0.6, "much noise": 2.0}  # noise levels at which losses are compared
@@ -74,8 +75,8 @@ def colour(real: Pixels, unseen: Pixels, made: Pixels, seed: int) -> dict[str, S
 
 def _moments(pixels: Pixels) -> Numbers:
     """Of each image and channel: the mean and the mean square. [n, 3, 2]"""
-    values = np.asarray(pixels).astype(np.float64)
-    return np.stack([values.mean((1, 2)), (values**2).mean((1, 2))], axis=2)
+    blocks = [pixels[at : at + AT_ONCE].astype(np.float64) for at in range(0, len(pixels), AT_ONCE)]
+    return np.concatenate([np.stack([one.mean((1, 2)), (one**2).mean((1, 2))], axis=2) for one in blocks])
 
 
 def _shift(base: Numbers, other: Numbers, place: int, chance: np.random.Generator) -> Estimate:

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from darkroom.device_memory import out_of_memory
 from darkroom.features import pretrained
 from darkroom.features.pretrained import FeaturesUnavailable as FeaturesUnavailable  # those who describe catch it
 from darkroom.images import Pixels
@@ -43,8 +44,8 @@ def raw(network: Network, pixels: Pixels, batch: int) -> Described:
             values = torch.from_numpy(pixels[at : at + batch].astype(np.float32))
             try:
                 parts.append(network(values.to(device()).permute(0, 3, 1, 2)).cpu())
-            except torch.OutOfMemoryError:
-                if batch == 1:
+            except (RuntimeError, MemoryError) as error:
+                if batch == 1 or not out_of_memory(error):
                     raise
                 batch = -(-batch // 2)  # no image's features depend on those beside it
                 continue

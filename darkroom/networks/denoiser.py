@@ -3,6 +3,7 @@
 `noisy` [n, 3, height, width] is image + sigma * noise, `sigma` [n], and the answer is the expected clean image, same shape.
 """
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, Protocol
@@ -11,6 +12,7 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
+from darkroom.device_memory import give_back, out_of_memory
 from darkroom.sections import Section
 
 
@@ -124,6 +126,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.network, self.preconditioning = network, preconditioning
         self._weaker: tuple[Denoiser, ...] = ()  # in a tuple: no part of this model's own weights
+        self._at_once = sys.maxsize  # images that memory had room for, where it was asked for more than that
 
     @property
     def weaker(self) -> "Denoiser | None":
@@ -135,7 +138,26 @@ class Denoiser(nn.Module):
         self._weaker = () if weaker is None else (weaker,)
 
     def forward(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
-        """Expected clean images (EDM, equation 7)."""
+        """Expected clean images (EDM, equation 7).
+
+        Where no gradient is wanted and memory does not suffice for all of them at once, they are found in pieces, to within
+        rounding the same. Training has its own ladder (`training.memory`).
+        """
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or hasattr(self, "unshard"):  # shares: all ask together
+            return self._expected(noisy, sigma, condition)
+        if len(noisy) <= self._at_once:
+            try:
+                return self._expected(noisy, sigma, condition)
+            except (RuntimeError, MemoryError) as error:
+                if len(noisy) == 1 or not out_of_memory(error):
+                    raise
+            # Outside of `except`, so that the error no longer holds what was computed.
+            give_back()
+            self._at_once = -(-len(noisy) // 2)
+        parts = torch.split(torch.arange(len(noisy), device=noisy.device), self._at_once)
+        return torch.cat([self(noisy[part], sigma[part], condition.at(part)) for part in parts])
+
+    def _expected(self, noisy: Tensor, sigma: Tensor, condition: Condition) -> Tensor:
         keep, answer, enter = (scale[:, None, None, None] for scale in self.preconditioning.scales(sigma.double()))
         level = sigma.log() / 4  # EDM, table 1: c_noise
         return (keep.float() * noisy) + answer.float() * self.network(enter.float() * noisy, level, condition)

@@ -90,7 +90,8 @@ class Attention(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[n, c, s, s] -> [n, c, s, s]"""
         places: Tensor = self.enter(self.norm(images))
-        query, key, value = places.reshape(images.shape[0], 3, self.heads, HEAD, -1).transpose(-1, -2).unbind(1)
+        parts = places.reshape(images.shape[0], 3, self.heads, HEAD, -1).transpose(-1, -2)
+        query, key, value = parts.contiguous().unbind(1)  # as they are on a processor; on a GPU fused attention wants them so
         mixed = F.scaled_dot_product_attention(F.rms_norm(query, (HEAD,)), F.rms_norm(key, (HEAD,)), value)
         return images + self.leave(mixed.transpose(-1, -2).reshape(images.shape))
 

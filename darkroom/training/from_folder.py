@@ -26,6 +26,7 @@ from darkroom.refs import WeightsRef, digest_of
 from darkroom.sampling import evaluations
 from darkroom.training.beginning import begin
 from darkroom.training.course import UNSTEERED, WATCHING, Conduct
+from darkroom.training.memory import in_precision
 from darkroom.training.parallel import agreed, leads, wait_for_all
 from darkroom.training.planning import images_per_second
 from darkroom.training.rehearsal import materials_of
@@ -194,7 +195,7 @@ def _speed(request: Request, places: Places, sharded: bool) -> float:
     model, _ = fresh(section, splits, places)
     materials = materials_of(splits, request.augment, places.checkpoints)
     state = begin(model.to(device_named(section.device)), section, sharded)
-    return images_per_second(state, section, materials, MEASURED)
+    return images_per_second(state, section, materials, MEASURED, manner=in_precision(section.precision))
 
 
 def _made(out: Path) -> WeightsRef:

@@ -5,7 +5,6 @@ random was drawn for the whole batch before. A network that cannot be compiled i
 processes train together, each finds the gradient of its share.
 """
 
-import re
 from collections.abc import Generator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from darkroom.device_memory import give_back, out_of_memory
 from darkroom.events import Event, Noted
 from darkroom.networks.denoiser import Denoiser
 from darkroom.training import parallel
@@ -59,6 +59,11 @@ class Manner:
     def __str__(self) -> str:
         again = ", computing inner values again in place of keeping them" if self.recompute else ""
         return f"each batch in {self.pieces} pieces{again}"
+
+
+def in_precision(precision: Precision | Literal["auto"]) -> Manner:
+    """How gradients are found in a precision, to begin with; `auto` is fp32 until it is measured."""
+    return Manner(precision="fp32" if precision == "auto" else precision, scale=FIRST_SCALE if precision == "fp16" else 1.0)
 
 
 def gradient(
@@ -131,7 +136,8 @@ def _overflowed(trainable: list[nn.Parameter], manner: Manner) -> bool:
     gradients = [value.grad for value in trainable if value.grad is not None]
     own = [own_part(one) for one in gradients]
     torch._foreach_mul_(own, 1 / manner.scale)
-    return parallel.agreed(not all(bool(one.isfinite().all()) for one in own))
+    largest = torch.stack(torch._foreach_norm(own, float("inf")))  # asked once: a GPU is waited for at each question
+    return parallel.agreed(not bool(largest.isfinite().all()))
 
 
 def _lower(manner: Manner, images: int, reason: str) -> Manner:
@@ -141,8 +147,7 @@ def _lower(manner: Manner, images: int, reason: str) -> Manner:
             f"memory does not suffice for one image at a time ({reason}); take a smaller network (less `depth` or `width`), "
             "a smaller curate.image_size, or a machine with more memory"
         )
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    give_back()
     return lower
 
 
@@ -151,9 +156,3 @@ def set_recompute(model: nn.Module, recompute: bool) -> None:
     for module in model.modules():
         if hasattr(module, "recompute"):
             module.recompute = recompute  # type: ignore[assignment]
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error is of an allocation that failed, on a GPU or in main memory."""
-    known = re.search(r"can't allocate memory|not enough memory|out of memory", str(error), re.IGNORECASE)
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or known is not None

@@ -34,9 +34,10 @@ def joined() -> Iterator[None]:
         yield
         return
     on_gpu = torch.cuda.is_available()
-    distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)
-    if on_gpu:
-        torch.cuda.set_device(distributed.get_node_local_rank())
+    if on_gpu and (own := distributed.get_node_local_rank()) < torch.cuda.device_count():
+        torch.cuda.set_device(own)
+    # Both where there are GPUs: a course may be set to the processor, and what is agreed on lies there.
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=PATIENCE)
     try:
         yield
     finally:
@@ -110,8 +111,7 @@ def wait_for_all() -> None:
 def _reduced(value: float, how: "distributed.ReduceOp.RedOpType") -> float:
     if place()[1] == 1:
         return value
-    device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
-    told = torch.tensor([value], dtype=torch.float64, device=device)
+    told = torch.tensor([value], dtype=torch.float64)
     distributed.all_reduce(told, op=how)
     return told.item()
 

@@ -18,7 +18,7 @@ from darkroom.training.batches import Batches, Maker
 from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
-from darkroom.training.memory import Manner, gradient, set_recompute
+from darkroom.training.memory import Manner, gradient, in_precision, set_recompute
 from darkroom.training.parallel import agreed, slowest
 
 WARM = 2  # batches before the clock starts: the first ones allocate
@@ -50,7 +50,7 @@ def plan(model: Denoiser, course: Course, materials: Materials, seconds: float, 
     batch = Maker(course, materials)[0, course.batch_size].on(device)
     activations, least = kept_bytes(state, batch, recompute=False), kept_bytes(state, batch.part(0, 1), recompute=True)
     set_recompute(state.model, recompute=False)
-    speed = images_per_second(state, course, materials, seconds, clock)
+    speed = images_per_second(state, course, materials, seconds, clock, in_precision(course.precision))
     weights = _bytes(state.model.parameters())
     moments = _bytes(value for values in state.optimiser.state.values() for value in values.values())
     besides = _bytes(state.profiles.parameters()) + _bytes(state.weaker.parameters())

@@ -16,7 +16,7 @@ from darkroom.networks.denoiser import Denoiser
 from darkroom.training.batches import Batches
 from darkroom.training.beginning import begin
 from darkroom.training.course import Course, Materials
-from darkroom.training.memory import Manner, gradient
+from darkroom.training.memory import gradient, in_precision
 from darkroom.training.optimisers import set_rate
 
 LEAST, MOST = 1e-6, 1.0  # rates tried
@@ -39,7 +39,7 @@ def range_test(model: Denoiser, course: Course, materials: Materials, batches: i
     state = begin(model, course)
     rates: list[float] = []
     losses: list[float] = []
-    smooth, manner = 0.0, Manner()
+    smooth, manner = 0.0, in_precision(course.precision)
     with closing(Batches(course, materials, next(model.parameters()).device)) as source:
         for number in range(batches):
             rate = LEAST * (MOST / LEAST) ** (number / max(batches - 1, 1))

@@ -12,13 +12,13 @@ from darkroom.training.batches import Maker
 from darkroom.training.beginning import begin
 from darkroom.training.checkpoints import State
 from darkroom.training.course import Course, Materials
-from darkroom.training.memory import FIRST_SCALE, Manner, Precision, gradient
+from darkroom.training.memory import Manner, Precision, gradient, in_precision
 from darkroom.training.parallel import agreed
 from darkroom.training.planning import images_per_second
 from darkroom.training.sharding import is_shared
 
 SECONDS = 2.0  # of measuring, for each way
-SAFE = 0.02  # largest relative error of the first batch's loss against fp32
+SAFE, SAFE_GRADIENT = 0.02, 0.1  # largest relative error of the first batch's loss, and of its gradient's length, against fp32
 WORTH = 1.1  # times the plain speed, below which another rounding is not worth it
 LONG = 1200.0  # seconds that a course takes at least where torch.compile, which takes one or two hundred, is tried
 
@@ -98,17 +98,22 @@ def offered(device: torch.device) -> list[Precision]:
 
 
 def is_safe(model: Denoiser, course: Course, materials: Materials, manner: Manner) -> bool:
-    """Whether the first batch's loss is fp32's, to within rounding, and all of its gradients are finite."""
+    """Whether the first batch's loss and the length of its gradient are fp32's, to within rounding, of weights that are stirred:
+    a network that begins answers nothing, in whatever precision."""
     batch = Maker(course, materials)[0, course.batch_size].on(next(model.parameters()).device)
-    losses = []
+    found = []
     for one in (Manner(), manner):
         trial = begin(copy.deepcopy(model), course)
+        _stir(trial.model)
         loss, _ = followed(gradient(trial.model, trial.weighting, batch, one))
-        finite = all(bool(value.grad.isfinite().all()) for value in trial.model.parameters() if value.grad is not None)
-        losses.append(loss.mean().item() if finite else float("nan"))
-    return abs(losses[1] - losses[0]) <= SAFE * abs(losses[0])
+        lengths = [value.grad.norm() for value in trial.model.parameters() if value.grad is not None]
+        found.append(torch.stack([loss.mean().float(), torch.stack(lengths).norm()]).cpu())
+    exact, narrow = found
+    return bool((abs(narrow - exact) <= torch.tensor([SAFE, SAFE_GRADIENT]) * exact).all())  # nothing is below what is no number
 
 
-def in_precision(precision: Precision) -> Manner:
-    """How gradients are found in a precision, to begin with."""
-    return Manner(precision=precision, scale=FIRST_SCALE if precision == "fp16" else 1.0)
+@torch.no_grad()
+def _stir(model: Denoiser) -> None:
+    chance = torch.Generator().manual_seed(0)
+    for value in model.parameters():
+        value.add_(0.02 * torch.randn(value.shape, generator=chance).to(value))

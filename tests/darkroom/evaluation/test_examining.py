@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import yaml
 
+from darkroom.evaluation import examining, signs
 from darkroom.evaluation.evaluate import evaluate
 from darkroom.evaluation.examining import Making, told
 from darkroom.events import Noted
 from darkroom.images import read_split
+from tests.darkroom import tiny
 from tests.darkroom.evaluation.rig import Painter, painted, section
 from tests.darkroom.tiny import MIRROR, finished, write_recipe
 
@@ -62,3 +65,20 @@ def test_without_a_making_nothing_is_examined(place: Path) -> None:
     models = {"base": place / "base", "tuned": place / "tuned"}
     finished(evaluate(section(images=48), place / "data", models, place / "out", Painter(base=made, tuned=made)))
     assert not (place / "out/diagnosis.json").exists()
+
+
+def test_of_a_large_set_some_images_evenly_spread_tell_the_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = tiny.painted(40, seed=1)
+    np.testing.assert_array_equal(examining._some(images), images.pixels)
+    monkeypatch.setattr(examining, "MOST", 4)
+    np.testing.assert_array_equal(examining._some(images), images.pixels[[0, 13, 26, 39]])
+    monkeypatch.setattr(examining, "MOST_BYTES", 2 * images.pixels[0].nbytes)
+    np.testing.assert_array_equal(examining._some(images), images.pixels[[0, 39]])
+
+
+def test_colours_are_summed_up_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = tiny.painted(10, seed=2).pixels
+    whole = pixels.astype(np.float64)
+    monkeypatch.setattr(signs, "AT_ONCE", 3)
+    expected = np.stack([whole.mean((1, 2)), (whole**2).mean((1, 2))], axis=2)
+    np.testing.assert_allclose(signs._moments(pixels), expected)

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from darkroom.device_memory import out_of_memory
 from darkroom.events import Noted
-from darkroom.networks.denoiser import Denoiser
+from darkroom.networks.denoiser import Condition, Denoiser
+from darkroom.networks.saved import build
 from darkroom.training.course import TrainingStopped
-from darkroom.training.memory import Manner, out_of_memory
-from tests.darkroom.tiny import MIRROR, finished, stopped_after
+from darkroom.training.memory import Manner
+from tests.darkroom.tiny import MIRROR, card, finished, stirred, stopped_after
 from tests.darkroom.training.rig import course, differing, fresh_model, weights_of
 
 CPU_ERROR = "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."
@@ -97,10 +99,53 @@ def test_other_errors_are_not_taken_for_it(tmp_path: Path) -> None:
         finished(course(tmp_path, model=model))
 
 
-def test_the_allocators_own_words_are_known() -> None:
+def test_measuring_and_drawing_go_on_in_pieces(tmp_path: Path) -> None:
+    _, plain = finished(course(tmp_path / "a"))
+    model, asked = fresh_model(), list[int]()
+
+    def allocate(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        asked.append(len(inputs[0]))
+        if len(inputs[0]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    model.network.register_forward_pre_hook(allocate)
+    _, state = finished(course(tmp_path / "b", model=model))
+    assert state.images_seen == plain.images_seen and max(asked) > 3
+    before, after = ([one.held_out for one in each.history if one.held_out is not None] for each in (plain, state))
+    assert after and after == pytest.approx(before, rel=1e-4)
+
+
+def test_what_memory_has_room_for_is_remembered_and_one_image_too_large_is_an_error() -> None:
+    model, asked, room = stirred(build(card())), list[int](), [3]
+
+    def allocate(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        asked.append(len(inputs[0]))
+        if len(inputs[0]) > room[0]:
+            raise RuntimeError(CPU_ERROR)
+
+    told = torch.randn(10, 3, 8, 8), torch.ones(10), Condition(torch.arange(10) % 2, torch.zeros(10, 0))
+    with torch.no_grad():
+        whole = model(*told)
+        model.network.register_forward_pre_hook(allocate)
+        torch.testing.assert_close(model(*told), whole)
+        assert asked == [10, 5, 3, 2, 3, 2]
+        asked.clear()
+        model(*told)
+        assert asked == [3, 3, 3, 1]
+        room[0] = 0
+        with pytest.raises(RuntimeError, match="can't allocate memory"):
+            model(*told)
+
+
+def test_the_allocators_own_words_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError) as error:
         torch.empty(2**60)
     assert out_of_memory(error.value)
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
     assert out_of_memory(MemoryError())
+    assert out_of_memory(RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"))
     assert not out_of_memory(RuntimeError("no kernel image is available"))
+    no_room = RuntimeError("GET was unable to find an engine to execute this computation")
+    assert not out_of_memory(no_room)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert out_of_memory(no_room)

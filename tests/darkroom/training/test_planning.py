@@ -43,6 +43,16 @@ def request_for(pictures: Path, minutes: float | None = None, **changes: Any) ->
     return Request(pictures, curate, augment, base_section(**changes), minutes)
 
 
+@pytest.mark.parametrize(("precision", "narrow"), [("bf16", True), ("auto", False)])
+def test_a_plan_is_reckoned_in_the_precision_that_is_trained_in(precision: str, narrow: bool) -> None:
+    section = base_section(precision=precision)
+    model, materials = rehearsed(section, NOTHING, 8)
+    seen = set[bool]()
+    model.network.register_forward_pre_hook(lambda *given: seen.add(torch.is_autocast_enabled("cpu")))
+    plan(model, section, materials, 0.01)
+    assert (True in seen) == narrow
+
+
 def test_an_archive_that_changes_is_another_request(tmp_path: Path, pictures: Path) -> None:
     asked, archive = request_for(pictures), tmp_path / "images.zip"
     archive.write_bytes(b"x")
@@ -165,7 +175,7 @@ def test_other_settings_begin_anew_and_say_so_and_those_before_can_be_gone_back_
 
 def test_minutes_end_with_the_schedule_at_its_end(tmp_path: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that ticks a second a look: the budget is a minute whatever the machine."""
-    monkeypatch.setattr(from_folder, "images_per_second", lambda *given: 4.0)
+    monkeypatch.setattr(from_folder, "images_per_second", lambda *given, **named: 4.0)
     ticks = count()
     monkeypatch.setattr(Pace.__init__, "__defaults__", (lambda: float(next(ticks)),))
     finished(train_folder(request_for(pictures, minutes=1.0), tmp_path / "model"))

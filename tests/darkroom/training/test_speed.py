@@ -1,5 +1,6 @@
 """Narrow precisions and compiled networks: near to plain fp32, without a step lost, chosen by measuring."""
 
+import copy
 import shutil
 from collections.abc import Generator
 from pathlib import Path
@@ -70,6 +71,13 @@ def test_a_precision_that_gives_another_loss_is_not_safe(tmp_path: Path) -> None
 
     model, materials = rehearsed(base_section(), NOTHING, 8)
     assert is_safe(model, base_section(), materials, Manner(precision="bf16"))
+    spoilt = copy.deepcopy(model)
+
+    def spoil(module: torch.nn.Module, inputs: object, answer: torch.Tensor) -> torch.Tensor:
+        return answer * (1000 if torch.is_autocast_enabled("cpu") else 1)
+
+    spoilt.network.register_forward_hook(spoil)  # a network that begins answers 0, of which a thousand times is 0 too
+    assert not is_safe(spoilt, base_section(), materials, Manner(precision="bf16"))
     with torch.no_grad():
         model.network.leave.bias.fill_(1e6)  # type: ignore[union-attr]
     assert not is_safe(model, base_section(), materials, Manner(precision="fp16", scale=65536.0))
