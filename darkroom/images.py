@@ -39,6 +39,11 @@ def cut_to(image: Image.Image, shape: Shape) -> Pixels:
     return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS, box, reducing_gap=3.0))
 
 
+def spread(count: int, most: int) -> NDArray[np.int64]:
+    """The numbers of at most `most` of `count` images, evenly spread over them."""
+    return np.linspace(0, count - 1, min(count, most)).round().astype(np.int64)
+
+
 def to_model(pixels: Numbers) -> Numbers:
     """0..255 -> [-1, 1] (arrays and tensors of floating point)."""
     return pixels / 127.5 - 1

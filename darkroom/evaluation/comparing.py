@@ -19,9 +19,10 @@ from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.metrics import Coverage, KernelDistance, Precision
 from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets
 from darkroom.evaluation.page import Block, Cell, Part, Picture, Table, Words, estimated, number, page
+from darkroom.evaluation.subjects import MOST_BESIDE
 from darkroom.events import Event, Progressed
 from darkroom.features.features import Features
-from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split
+from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split, spread
 from darkroom.kernels import cubic, resampled
 from darkroom.networks.saved import Drawing, ModelCard, read_card
 from darkroom.randomness import HELD_OUT, generator_for
@@ -148,7 +149,7 @@ def compare(
     names = _in_common(cards, train)
     real = train.only(names)
     kept_out = [one.only(names) for one in others]
-    held_out = np.concatenate([np.asarray(one.pixels) for one in kept_out])
+    held_out = np.concatenate([one.pixels[spread(len(one), MOST_BESIDE // len(kept_out))] for one in kept_out])
     n = min(terms.images, len(real))
     if n < FEWEST:
         raise NotComparable(f"{len(real)} training images with the labels {', '.join(names)}; at least {FEWEST} are needed")
@@ -171,7 +172,7 @@ def compare(
         yield Progressed(f"describing {what}", len(described) * n, 3 * n)
     contests = list(_contests(described, terms))
     if len(held_out):
-        contests.append(_copying(made, np.asarray(train.pixels), held_out, terms))
+        contests.append(_copying(made, train.pixels, held_out, terms))
     return Comparison(names, n, len(order), (made[0], made[1]), tuple(contests))
 
 

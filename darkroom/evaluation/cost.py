@@ -152,13 +152,13 @@ def acts(job: Job, rates: Rates) -> list[Act]:
         made = len(job.ask.seeds) * (job.ask.count if job.whole else n) if new else 0
         found.append(Act(f"describing images of {subject.name}", made * rates.describing))
         found.append(Act(f"scoring {subject.name}", _scoring(job, n, rates)))
-        looked_up, ways = len(job.ask.seeds) * job.ask.count + len(subject.unseen), 2 if job.mirrored else 1
+        looked_up, ways = len(job.ask.seeds) * job.ask.count + len(subject.beside), 2 if job.mirrored else 1
         seconds = ways * (looked_up * rates.looking_up + 2 * rates.reading)
         if job.whole:
-            held_out = job.describer.missing(np.asarray(subject.unseen.pixels[:]))
+            held_out = job.describer.missing(subject.beside)
             if all_missing:
                 found.append(Act("describing all training images", all_missing * rates.describing))
-            found.append(Act(f"describing all held-out images for {subject.name}", held_out * rates.describing))
+            found.append(Act(f"describing held-out images for {subject.name}", held_out * rates.describing))
             seconds += looked_up * len(job.data.training) * WIDTH * rates.operation
             all_missing = 0  # for the next model they are kept
         found.append(Act(f"looking for copies in {subject.name}", seconds))

@@ -196,7 +196,7 @@ def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pix
     main = next((metric for metric in section.metrics if metric.kind == "kernel_distance"), None)
     settling = course(main, sets, section.seed) if main else []
     yield Progressed(f"scoring {name}", 1, 1, "models")
-    held_out = np.asarray(subject.unseen.pixels[:])
+    held_out = subject.beside
     described = (yield from _all_described(job, subject, made, held_out)) if job.whole else None
     yield Progressed(f"looking for copies in {name}", 0, len(whole))
     copies = memorisation(whole, training, held_out, job.mirrored)
@@ -220,13 +220,13 @@ def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pix
 def _all_described(
     job: Job, subject: Subject, made: list[Pixels], held_out: Pixels
 ) -> Generator[Event, None, tuple[Described, Described, Described]]:
-    """Scaled features of all made, all training and all held-out images of the focus, to look for copies in them."""
+    """Scaled features of all made, all training and held-out images of the focus, to look for copies in them."""
     describer, name = job.describer, subject.name
     drawn = []
     for pixels in made:
         drawn.append((yield from describer.described(pixels, f"images of {name}")))
     training = yield from describer.described(job.data.training.pixels, "all training images")
-    unseen = yield from describer.described(held_out, f"all held-out images for {name}")
+    unseen = yield from describer.described(held_out, f"held-out images for {name}")
     scaled = [describer.features.scaled(one) for one in (np.concatenate(drawn), training, unseen)]
     return scaled[0], scaled[1], scaled[2]
 

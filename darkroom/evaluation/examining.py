@@ -16,7 +16,7 @@ from darkroom.evaluation.page import Block, Cell, Paste, Table, estimated
 from darkroom.evaluation.scoring import DescribedSets
 from darkroom.evaluation.signs import colour, heard, loss_gaps, variety
 from darkroom.evaluation.subjects import Subject
-from darkroom.images import ImageSet, Pixels
+from darkroom.images import ImageSet, Pixels, spread
 from darkroom.shapes import core
 
 MOST, MOST_BYTES = 10_000, 2**29  # images of a set whose colours are looked at, and bytes of their pixels
@@ -98,8 +98,7 @@ def examined(subject: Subject, made: Pixels, sets: DescribedSets, seen: Seen, ma
 def _some(images: ImageSet) -> Pixels:
     """Pixels of a set, or of as many images of it, evenly spread, as colours are well known from and memory has room for."""
     bytes_of_one = int(np.prod(images.pixels.shape[1:]))
-    count = min(len(images), MOST, max(1, MOST_BYTES // bytes_of_one))
-    return np.asarray(images.pixels[np.linspace(0, len(images) - 1, count).round().astype(np.int64)])
+    return np.asarray(images.pixels[spread(len(images), min(MOST, max(1, MOST_BYTES // bytes_of_one)))])
 
 
 def _led_by_none(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.shapes import Shape, core, in_words
 
 FEWEST = 8  # real images on either side below which no score says anything
+MOST_BESIDE = 5000  # held-out images beside which copies are told: a hundredth of them sets the bar
 NAMED = 5  # images named in a warning
 _REFERENCE, _UNSEEN = range(2)  # positions in the stream of random numbers
 
@@ -47,6 +48,11 @@ class Subject:
     card: ModelCard
     reference: ImageSet  # training images
     unseen: ImageSet  # held-out images
+
+    @property
+    def beside(self) -> Pixels:
+        """Held-out images beside which copies are told: how near real ones lie that were not trained on. [n, h, w, 3]"""
+        return first(self.unseen, MOST_BESIDE)
 
     def n(self, images: int) -> int:
         """How many images are compared on each side, of `images` drawn."""

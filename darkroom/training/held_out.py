@@ -1,9 +1,8 @@
 """The loss on held-out images, and on as many training images, always with the same noise: its changes are the model's alone."""
 
-import numpy as np
 import torch
 
-from darkroom.images import ImageSet
+from darkroom.images import ImageSet, spread
 from darkroom.networks.captioned import longest_text, text_of
 from darkroom.networks.denoiser import Condition, Denoiser
 from darkroom.randomness import HELD_OUT, torch_seed
@@ -32,7 +31,7 @@ def _spread(images: ImageSet, most: int) -> ImageSet:
     """At most so many images, evenly spread over the set."""
     if len(images) <= most:
         return images
-    return images.at(np.linspace(0, len(images) - 1, most).round().astype(np.int64))
+    return images.at(spread(len(images), most))
 
 
 @torch.no_grad()

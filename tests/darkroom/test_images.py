@@ -12,6 +12,7 @@ from darkroom.images import (
     contact_sheet,
     cut_to,
     read_split,
+    spread,
     to_model,
     to_pixels,
     write_split,
@@ -71,3 +72,8 @@ def test_a_split_survives_the_disk(tmp_path: Path) -> None:
     assert isinstance(read.pixels, Rows)
     with pytest.raises(FileNotFoundError):
         read_split(tmp_path, "test")
+
+
+@pytest.mark.parametrize(("count", "most", "rows"), [(5, 9, [0, 1, 2, 3, 4]), (10, 4, [0, 3, 6, 9]), (3, 1, [0]), (0, 4, [])])
+def test_images_are_spread_evenly_over_a_set(count: int, most: int, rows: list[int]) -> None:
+    assert spread(count, most).tolist() == rows

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import yaml
 
-from darkroom.evaluation import examining, signs
+from darkroom.evaluation import examining, signs, subjects
 from darkroom.evaluation.evaluate import evaluate
 from darkroom.evaluation.examining import Making, told
+from darkroom.evaluation.subjects import Subject
 from darkroom.events import Noted
 from darkroom.images import read_split
 from tests.darkroom import tiny
@@ -82,3 +83,11 @@ def test_colours_are_summed_up_in_blocks(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(signs, "AT_ONCE", 3)
     expected = np.stack([whole.mean((1, 2)), (whole**2).mean((1, 2))], axis=2)
     np.testing.assert_allclose(signs._moments(pixels), expected)
+
+
+def test_copies_are_told_beside_so_many_held_out_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = tiny.painted(12, seed=3)
+    subject = Subject("tuned", Path("nowhere"), tiny.card(), images, images)
+    np.testing.assert_array_equal(subject.beside, images.pixels)
+    monkeypatch.setattr(subjects, "MOST_BESIDE", 5)
+    np.testing.assert_array_equal(subject.beside, images.pixels[:5])
