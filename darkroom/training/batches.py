@@ -59,11 +59,15 @@ class Batches:
         """All from one on. A thread makes the next one, or waits for the processes that do, and for signals that they ended."""
         source = self._by_processes(first) if self._workers else map(self._maker.__getitem__, _from(first))
         with ThreadPoolExecutor(1, thread_name_prefix="next batch") as thread:
-            coming = thread.submit(next, source)
+            coming = thread.submit(self._next, source)
             while True:
                 batch = coming.result()
-                coming = thread.submit(next, source)
+                coming = thread.submit(self._next, source)
                 yield batch
+
+    def _next(self, source: Iterator[Batch]) -> Batch:
+        batch = next(source)
+        return batch.pinned() if self._device.type == "cuda" else batch
 
     def _by_processes(self, first: Place) -> Iterator[Batch]:
         """torch's workers; they end when this process does, however it does."""

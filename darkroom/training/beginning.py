@@ -18,14 +18,20 @@ def begin(model: Denoiser, course: Course, sharded: bool = False) -> State:
     """The state before the first batch. `sharded`: where there are several processes, each keeps its share of the weights."""
     weighting = course.weighting.build(model.preconditioning).to(next(model.parameters()).device)
     wanted = 1, len(WIDTHS) if course.averaging.snapshots else 0, 1 if course.averaging.weaker else 0
-    averaged, profiles, weaker = (
-        nn.ModuleList(copy.deepcopy(model).requires_grad_(False) for _ in range(count)) for count in wanted
-    )
-    if sharded and place()[1] > 1:
-        for one in (*averaged, *profiles, *weaker, model):
-            share_out(one, trained=one is model)
+    shared = sharded and place()[1] > 1
+    averaged, profiles, weaker = (nn.ModuleList(_copy(model, shared) for _ in range(count)) for count in wanted)
+    if shared:
+        share_out(model, trained=True)
     optimiser = course.optimiser.build(model, weighting.parameters())
     return State(model, cast(Denoiser, averaged[0]), weighting, optimiser, profiles, weaker)
+
+
+def _copy(model: Denoiser, shared: bool) -> Denoiser:
+    """An average's; shared out before there is another, as a device may not hold many whole ones."""
+    made = copy.deepcopy(model).requires_grad_(False)
+    if shared:
+        share_out(made, trained=False)
+    return made
 
 
 def average(state: State, course: Course, images_seen: int, count: int) -> None:

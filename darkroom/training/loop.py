@@ -33,7 +33,7 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
     state = begin(model.to(device), course, materials.conduct.sharded)
     yield from resumed(materials, state)
     yield from still_native(state, course, device) if state.images_seen else settled(state, course, materials)
-    pace, norm = Pace(course, materials.conduct.minutes, state), torch.zeros(())
+    pace, norm = Pace(course, materials.conduct.minutes, state), 0.0
     with closing(Batches(course, materials, device)) as batches:
         while not (pace.over() or out_of_patience(state.history, course.patience)):
             if agreed(materials.conduct.stopping()):
@@ -47,21 +47,22 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
             if seen not in state.skipped:
                 # Find the gradient.
                 losses, state.manner = yield from gradient(state.model, state.weighting, batch, state.manner)
-                loss, norm = losses.mean(), full(clip_grad_norm_(state.model.parameters(), course.gradient_norm))
+                length = full(clip_grad_norm_(state.model.parameters(), course.gradient_norm))
+                loss, norm = torch.stack([losses.mean(), length]).tolist()  # once: a GPU is waited for
 
                 # A number that is not finite stops the run before the weights change; a spike is undone.
                 names = [materials.images.paths[row] for row in batch.rows]
                 check_finite(state, loss, norm, names, course)
-                if is_spike(loss.item(), state.recent):
-                    yield undone(materials, state, loss.item(), names)
+                if is_spike(loss, state.recent):
+                    yield undone(materials, state, loss, names)
                     continue
 
                 # Update the weights and their average.
                 set_rate(state.optimiser, state.rate)
                 state.optimiser.step()
                 average(state, course, seen + count, count)
-                state.losses.append(loss.item())
-                state.recent = usual_of([*state.recent, loss.item()])
+                state.losses.append(loss)
+                state.recent = usual_of([*state.recent, loss])
             state.images_seen = seen + count
             keep_weaker(state, course, total)
             pace.tick()
@@ -71,7 +72,7 @@ def train(model: Denoiser, course: Course, materials: Materials, device: torch.d
                 seen // every < state.images_seen // every or pace.over() for every in course.cadences
             )
             if report or measure:
-                yield from reported(state, course, materials, pace, float(norm), measure)
+                yield from reported(state, course, materials, pace, norm, measure)
             if sample:
                 yield from sampled(state, course, materials, total)
             if snap:

@@ -1,9 +1,9 @@
 """What keeps a run from being lost: saving and going on, undoing a spike, stopping before the weights are ruined."""
 
 from collections.abc import Generator
+from math import isfinite
 
 import numpy as np
-from torch import Tensor
 
 from darkroom.events import Event, Noted, SamplesDrawn, SnapshotSaved, SpikeUndone
 from darkroom.networks.profiles import forget_snapshots, save_snapshot
@@ -78,11 +78,11 @@ def undone(materials: Materials, state: State, loss: float, names: list[str]) ->
     return SpikeUndone(seen, loss, usual, state.images_seen, cut, tuple(names))
 
 
-def check_finite(state: State, loss: Tensor, norm: Tensor, names: list[str], course: Course) -> None:
+def check_finite(state: State, loss: float, norm: float, names: list[str], course: Course) -> None:
     """Raises TrainingStopped for a loss or a gradient that is no number."""
-    if not (loss.isfinite() and norm.isfinite()):
+    if not (isfinite(loss) and isfinite(norm)):
         raise TrainingStopped(
-            f"at {state.images_seen:,} images seen the loss was {loss.item():.3g} and the gradient's norm {norm.item():.3g}; the "
+            f"at {state.images_seen:,} images seen the loss was {loss:.3g} and the gradient's norm {norm:.3g}; the "
             f"weights were left as they were. Lower the learning rate (it is {course.learning_rate:g}; try "
             f"{course.learning_rate / 3:.2g}) or lengthen the warm-up. The batch held: {_few(names)}"
         )

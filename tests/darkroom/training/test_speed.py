@@ -163,3 +163,25 @@ def test_a_course_that_goes_on_elsewhere_is_not_imitated_there(monkeypatch: pyte
         assert [event.text for event in events if isinstance(event, Noted)] == (
             ["precision fp32 from here on: cpu does not compute in bf16 by itself"] if asked == "auto" else []
         )
+
+
+def test_batches_for_a_gpu_are_made_in_memory_that_it_reads_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from darkroom.training.batch import Batch
+    from darkroom.training.batches import Batches
+    from darkroom.training.rehearsal import rehearsed
+    from tests.darkroom.training.test_planning import NOTHING
+
+    section, pinned = base_section(data_workers=0), list[int]()
+    _, materials = rehearsed(section, NOTHING, 8)
+
+    def pin(batch: Batch) -> Batch:
+        pinned.append(len(batch))
+        return batch
+
+    monkeypatch.setattr(Batch, "pinned", pin)
+    monkeypatch.setattr(Batch, "on", lambda batch, device: batch)
+    for kind, often in (("cpu", 0), ("cuda", 2)):
+        batches = Batches(section, materials, torch.device(kind))
+        batches.at(0, 8)
+        batches.close()  # the one after it is made by then
+        assert len(pinned) == often
