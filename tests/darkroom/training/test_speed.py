@@ -71,13 +71,19 @@ def test_a_precision_that_gives_another_loss_is_not_safe(tmp_path: Path) -> None
 
     model, materials = rehearsed(base_section(), NOTHING, 8)
     assert is_safe(model, base_section(), materials, Manner(precision="bf16"))
-    spoilt = copy.deepcopy(model)
 
-    def spoil(module: torch.nn.Module, inputs: object, answer: torch.Tensor) -> torch.Tensor:
+    def too_much(module: torch.nn.Module, inputs: object, answer: torch.Tensor) -> torch.Tensor:
         return answer * (1000 if torch.is_autocast_enabled("cpu") else 1)
 
-    spoilt.network.register_forward_hook(spoil)  # a network that begins answers 0, of which a thousand times is 0 too
-    assert not is_safe(spoilt, base_section(), materials, Manner(precision="bf16"))
+    def slopes_too_steep(module: torch.nn.Module, inputs: object, answer: torch.Tensor) -> None:
+        if torch.is_autocast_enabled("cpu"):
+            answer.register_hook(lambda slope: 1000 * slope)
+
+    # A network that begins answers 0, of which a thousand times is 0 too, and nothing behind its last layer has a slope.
+    for part, spoil in (("leave", too_much), ("patch_in", slopes_too_steep)):
+        spoilt = copy.deepcopy(model)
+        spoilt.network.get_submodule(part).register_forward_hook(spoil)
+        assert not is_safe(spoilt, base_section(), materials, Manner(precision="bf16"))
     with torch.no_grad():
         model.network.leave.bias.fill_(1e6)  # type: ignore[union-attr]
     assert not is_safe(model, base_section(), materials, Manner(precision="fp16", scale=65536.0))
