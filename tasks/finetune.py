@@ -6,7 +6,7 @@ from prefect import task
 
 from darkroom.finetuning import finetune as finetuning
 from darkroom.stage import CHECKPOINTS
-from darkroom.training.course import FORGOTTEN
+from darkroom.training.course import IRRELEVANT
 from darkroom.training.session import Places
 from tasks.job import STEP, Done, Job, brought_up_to_date, steered, trained
 
@@ -30,6 +30,6 @@ def finetune(job: Job) -> Done:
             ),
             files={"training": report, "model": places.out},
             data=places.data,
-            forgotten=FORGOTTEN,
+            irrelevant=IRRELEVANT,
         )
     return Done(done.stage, done.how, done.why, done.seconds, json.loads((report / "metrics.json").read_text(encoding="utf-8")))

@@ -65,11 +65,11 @@ def brought_up_to_date(
     step: Callable[[], Generator[Event, None, Any]],
     files: Mapping[str, Path],
     data: Path | None,
-    forgotten: Sequence[str] = (),
+    irrelevant: Sequence[str] = (),
 ) -> Done:
     """Ask DVC whether `stage` is current; if not, take back what an equal run made, or run `step` and record it with DVC.
 
-    `files` are attached to the MLflow run, `data` is logged as the run's input; `forgotten` are settings that what is done does
+    `files` are attached to the MLflow run, `data` is logged as the run's input; `irrelevant` are settings that what is done does
     not depend on.
     """
     started = time.perf_counter()
@@ -78,7 +78,7 @@ def brought_up_to_date(
         prefect_runs.say(f"{stage}: unchanged")
         return Done(stage, "unchanged", "nothing it reads has changed", time.perf_counter() - started)
     why = ", ".join(reasons[:4]) + (" ..." if len(reasons) > 4 else "")
-    if set(reasons) <= {dvc_data.setting_changed(f"{stage}.{name}") for name in forgotten}:
+    if set(reasons) <= {dvc_data.setting_changed(f"{stage}.{name}") for name in irrelevant}:
         dvc_data.record(job.workspace, stage)
         prefect_runs.say(f"{stage}: unchanged ({why}: what is done stays as it is)")
         return Done(stage, "unchanged", f"{why}: what is done stays as it is", time.perf_counter() - started)

@@ -21,7 +21,7 @@ CADENCES = ("report_every", "held_out_every", "samples_every", "checkpoint_every
 # Where a course runs and how it is watched: it goes on where these have changed.
 WATCHING = {"device", "data_workers", "patience", *CADENCES}
 # Of these, what changes nothing of a finished course: it stays as it is. The others may have chosen its weights.
-FORGOTTEN = ("device", "data_workers", "report_every", "samples_every", "checkpoint_every")
+IRRELEVANT = ("device", "data_workers", "report_every", "samples_every", "checkpoint_every")
 
 
 class TrainingStopped(ValueError):
