@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
-from darkroom.images import ImageSet, Pixels
+from darkroom.images import ImageSet, Pixels, spread
 from darkroom.kernels import Rows, cubic, discrepancy
 
 SIDE = 16  # pixels a side at which images are compared
@@ -27,7 +27,7 @@ def quick_scores(sheet: Pixels, training: ImageSet, held_out: ImageSet) -> tuple
 
 
 def _spread(images: ImageSet, count: int) -> Pixels:
-    rows = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(np.int64)
+    rows = spread(len(images), count)
     return np.asarray(images.pixels[rows])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from darkroom.images import ImageSet
+from darkroom.images import ImageSet, spread
 from darkroom.training.batches import order_of
 from darkroom.training.checkpoints import Moment, State
 from darkroom.training.course import Course
@@ -65,7 +65,7 @@ def film_strip(sheets: list[Path], report: Path) -> None:
     """The last sheet as samples.png; the first row of others, oldest on top, as film_strip.png: of at most `STRIPS`."""
     shutil.copyfile(sheets[-1], report / "samples.png")
     rows = []
-    for place in np.unique(np.linspace(0, len(sheets) - 1, STRIPS).round().astype(int)):
+    for place in spread(len(sheets), STRIPS):
         with Image.open(sheets[place]) as image:
             rows.append(np.asarray(image)[: image.height // 3])
     Image.fromarray(np.concatenate(rows)).save(report / "film_strip.png")
