@@ -15,9 +15,15 @@ def go_on(flow: Any, flow_run: Any, state: Any) -> None:
         return
     with get_client(sync_client=True) as client:
         now = client.read_flow_run(flow_run.id)
-        if now.run_count >= STARTS or _was_cancelled(client, flow_run.id):
-            return
-        _again(client, now)
+        if _may_go_on(client, now):
+            _again(client, now)
+
+
+def _may_go_on(client: Any, run: Any) -> bool:
+    """Whether a run that crashed is to be started again: not too often, and not against the will of a person."""
+    states = client.read_flow_run_states(run.id)
+    crashes = sum(one.is_crashed() for one in states)  # those that die before they begin are no starts
+    return max(run.run_count, crashes) < STARTS and not _was_cancelled(states)
 
 
 def _again(client: Any, run: Any) -> None:
@@ -32,17 +38,18 @@ def _again(client: Any, run: Any) -> None:
     client.set_flow_run_state(run.id, state, force=True)
 
 
-def _was_cancelled(client: Any, run: Any) -> bool:
-    """Whether a person cancelled the run since it last began."""
+def _was_cancelled(states: Sequence[Any]) -> bool:
+    """Whether a person cancelled a run with this history since it last began."""
     cancelled = False
-    for state in sorted(client.read_flow_run_states(run), key=lambda one: one.timestamp):
+    for state in sorted(states, key=lambda one: one.timestamp):
         cancelled = state.is_cancelling() or (cancelled and not state.is_running())
     return cancelled
 
 
 def put_back(names: Sequence[str]) -> list[str]:
     """Put the runs of these deployments that nobody runs any more back into the queue. Returns the runs' names. One that
-    waited for a person's answer asks again; one that was being cancelled is cancelled.
+    waited for a person's answer asks again; one that was being cancelled is cancelled. One that crashed goes on, too, if it may:
+    what outlives its server for a moment and writes a line into the pipe that nobody reads ends so, and no hook hears of it.
 
     Only for a time when none of them can be running: before they are served. A run's process that outlived its server holds
     the workspace's lock, so that the one put back waits for it and then finds its work done.
@@ -52,7 +59,9 @@ def put_back(names: Sequence[str]) -> list[str]:
 
     lost = []
     with get_client(sync_client=True) as client:
-        for run in [one for name in names for one in _runs(client, name, "RUNNING", "PENDING", "PAUSED", "CANCELLING")]:
+        left = [one for name in names for one in _runs(client, name, "RUNNING", "PENDING", "PAUSED", "CANCELLING")]
+        crashed = [one for name in names for one in _runs(client, name, "CRASHED") if _may_go_on(client, one)]
+        for run in left + crashed:
             if run.state.is_cancelling():
                 state: Any = Cancelled(message="its process ended while it was being cancelled")
                 client.set_flow_run_state(run.id, state, force=True)
@@ -86,8 +95,9 @@ def served(client: Any, flow: str, workspace: Path) -> list[Any]:
 
 
 def _runs(client: Any, name: str, *kinds: str) -> list[Any]:
-    """The runs of a deployment in these states; none where there is no such deployment."""
+    """The latest runs of a deployment in these states; none where there is no such deployment."""
     from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
     from prefect.exceptions import ObjectNotFound
 
     try:
@@ -95,4 +105,5 @@ def _runs(client: Any, name: str, *kinds: str) -> list[Any]:
     except ObjectNotFound:
         return []
     wanted = {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": list(kinds)}}}
-    return list(client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted)))
+    latest = FlowRunSort.EXPECTED_START_TIME_DESC
+    return list(client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(wanted), sort=latest))
