@@ -183,10 +183,10 @@ def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_see
         pages.shown("Make tiny version 2 the champion?")
         boxes = pages.all(".p-modal textarea") or pages.all("[role=dialog] textarea") or pages.all("textarea")
         pages.driver.execute_script("arguments[0].click()", pages.all("input[type=checkbox]")[-1])
-        boxes[0].send_keys("fewer stripes")
-        boxes[-1].send_keys("Ada")
+        pages.write(boxes[0], "fewer stripes")
+        pages.write(boxes[-1], "Ada")
         pages.picture("approval")
-        pages.press("Submit")
+        pages.submit(until=lambda: up.state(waiting["id"]) != "PAUSED")
         eventually(lambda: promotions.moves(up.workspace)[-1].why == "fewer stripes", 60, up.log)
         assert promotions.moves(up.workspace)[-1].who == "Ada"
         assert up.version("champion") == "2"
@@ -197,7 +197,8 @@ def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_see
         pages.write(fields["challenger"], "1")
         pages.write(fields[""], "the form was tried")
         pages.picture("form")
-        pages.submit_run()
+        form = pages.driver.current_url
+        pages.submit(until=lambda: pages.driver.current_url != form)
         eventually(lambda: up.version("champion") == "1", 90, up.log)
 
         pages.open(f"{up.mlflow}/#/models/tiny")
@@ -316,14 +317,13 @@ class Pages:
 
         eventually(pressed, 60)
 
-    def submit_run(self) -> None:
-        """Press Submit until the page leaves its form: what is pressed while the page settles goes nowhere."""
-        form = self.driver.current_url
+    def submit(self, until: Callable[[], bool]) -> None:
+        """Press Submit until it is taken: what is pressed while the page settles goes nowhere."""
         for _ in range(4):
             self.press("Submit")
             end = time.monotonic() + 20
             while time.monotonic() < end:
-                if self.driver.current_url != form:
+                if until():
                     return
                 time.sleep(0.5)
         raise AssertionError(f"the form stays: {self.driver.find_element('css selector', 'body').text[-1500:]}")
