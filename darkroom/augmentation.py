@@ -8,8 +8,7 @@ To add an augmentation: write the class, name it in the union at the end of this
 
 import json
 import os
-from collections.abc import Generator, Sequence
-from itertools import compress
+from collections.abc import Generator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -105,18 +104,19 @@ class Recipe:
     def __init__(self, section: AugmentSection) -> None:
         self.section = section
         self.length = sum(item.length for item in section.transforms)
-        self._composed: dict[tuple[bool, ...], Any] = {}
+        self._transforms: list[Any] = []
         self._block, self._drawn = -1, (np.empty((0, 0), bool), np.empty(0, np.int64))
 
     def get_ready(self) -> None:
         """Load what applying takes, which may take seconds."""
-        if self.section.transforms:
-            _albumentations()
+        if not self._transforms:
+            self._transforms = [item.transform(_albumentations()) for item in self.section.transforms]
 
     def apply(self, pixels: Pixels, images_seen: int) -> tuple[Pixels, NDArray[np.float32]]:
         """Vary a batch. uint8 [n, h, w, 3] -> the same, and labels float32 [n, length]."""
         varied, labels = np.array(pixels), np.zeros((len(pixels), self.length), np.float32)
         if self.section.transforms:
+            self.get_ready()
             for row, image in enumerate(varied):
                 wanted, seed = self._drawn_at(images_seen + row)
                 if any(wanted):
@@ -134,20 +134,16 @@ class Recipe:
         return tuple(wanted[place].tolist()), int(seeds[place])
 
     def _apply_one(self, image: Pixels, wanted: tuple[bool, ...], seed: int) -> tuple[Pixels, list[float]]:
-        if wanted not in self._composed:
-            self._composed[wanted] = _composed(list(compress(self.section.transforms, wanted)))
-        compose = self._composed[wanted]
-        compose.set_random_seed(seed)
-        result = compose(image=image)
-        done, label = iter(result["applied_transforms"]), list[float]()
-        for item, applied in zip(self.section.transforms, wanted, strict=True):
-            label += item.label(next(done)[1], (image.shape[0], image.shape[1])) if applied else [0.0] * item.length
-        return result["image"], label
-
-
-def _composed(transforms: Sequence["Augmentation"]) -> Any:
-    albumentations = _albumentations()
-    return albumentations.Compose([item.transform(albumentations) for item in transforms], save_applied_params=True)
+        """One transform after the other, not in a `Compose`, whose checks take longer than what it does to a small image."""
+        label = list[float]()
+        for item, transform, applied in zip(self.section.transforms, self._transforms, wanted, strict=True):
+            if applied:
+                transform.set_random_seed(seed)
+                image = transform(image=image)["image"]
+                label += item.label(transform.get_applied_params(), (image.shape[0], image.shape[1]))
+            else:
+                label += [0.0] * item.length
+        return image, label
 
 
 def _albumentations() -> Any:

@@ -28,7 +28,10 @@ Place = tuple[int, int]  # images seen before a batch, and how many it has
 
 
 class Batches:
-    """The batches of a course in any order; those that most likely come next are made ahead, in a thread or in processes."""
+    """The batches of a course in any order. Those that most likely come next are made ahead, in processes or a thread.
+
+    A processor that trains makes each when it is asked for: a thread beside it would hold up its products of matrices.
+    """
 
     def __init__(self, course: Course, materials: Materials, device: torch.device) -> None:
         self._maker, self._device = Maker(course, materials), device
@@ -39,7 +42,7 @@ class Batches:
     @property
     def ahead(self) -> int:
         """How many batches are made before they are asked for, at most."""
-        return max(1, AHEAD * self._workers)
+        return AHEAD * self._workers or int(self._device.type != "cpu")
 
     def at(self, seen: int, count: int) -> Batch:
         """The `count` images that come after `seen` others. Raises TrainingStopped where a process that makes them has ended."""
@@ -58,6 +61,9 @@ class Batches:
     def _ahead(self, first: Place) -> Generator[Batch, None, None]:
         """All from one on. A thread makes the next one, or waits for the processes that do, and for signals that they ended."""
         source = self._by_processes(first) if self._workers else map(self._maker.__getitem__, _from(first))
+        if not self.ahead:
+            yield from source
+            return
         with ThreadPoolExecutor(1, thread_name_prefix="next batch") as thread:
             coming = thread.submit(self._next, source)
             while True:
@@ -148,7 +154,7 @@ class _Sent(Dataset[Batch]):
 
 
 def workers_for(wanted: int | Literal["auto"], device: torch.device) -> int:
-    """Processes that make batches; 0 for a thread, which is enough beside a processor's training."""
+    """Processes that make batches; 0 for none, which is enough for a processor's training."""
     if wanted != "auto":
         return wanted
     if device.type != "cuda" or not FORKS:

@@ -43,7 +43,7 @@ class Course(Section):
     ]
     data_workers: Annotated[
         NonNegativeInt | Literal["auto"],
-        Field(description="processes that make batches; 0: a thread does; auto: for a GPU, as many as cores allow, 8 at most"),
+        Field(description="processes that make batches; 0: none; auto: for a GPU, as many as cores allow, 8 at most"),
     ]
     images: Annotated[PositiveInt, Field(description="budget: images seen in all")]
     batch_size: PositiveInt

@@ -77,7 +77,8 @@ def images_per_second(
     """The rate at which `state` trains on the course's first batches: data, gradient, update and average included."""
     device = next(state.model.parameters()).device
     with closing(Batches(course, materials, device)) as batches:
-        started, warm = clock(), WARM + batches.ahead - 1  # those made before the clock starts would count as made in no time
+        started = clock()
+        warm = WARM + max(0, batches.ahead - 1)  # those made before the clock starts would count as made in no time
         for number in counting():
             if number == warm:
                 started = clock()

@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+import threading
 from collections.abc import Generator
 from pathlib import Path
 
@@ -191,3 +192,29 @@ def test_batches_for_a_gpu_are_made_in_memory_that_it_reads_by_itself(monkeypatc
         batches.at(0, 8)
         batches.close()  # the one after it is made by then
         assert len(pinned) == often
+
+
+@pytest.mark.parametrize(("kind", "makers", "made"), [("cpu", {"MainThread"}, 1), ("cuda", {"next batch_0"}, 2)])
+def test_a_thread_makes_batches_ahead_but_not_beside_a_processor_that_trains(
+    kind: str, makers: set[str], made: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from darkroom.training.batch import Batch
+    from darkroom.training.batches import Batches, Maker, Place
+    from darkroom.training.rehearsal import rehearsed
+    from tests.darkroom.training.test_planning import NOTHING
+
+    section, seen = base_section(data_workers=0), list[str]()
+    _, materials = rehearsed(section, NOTHING, 8)
+    make = Maker.__getitem__
+
+    def told(maker: Maker, at: Place) -> Batch:
+        seen.append(threading.current_thread().name)
+        return make(maker, at)
+
+    monkeypatch.setattr(Maker, "__getitem__", told)
+    monkeypatch.setattr(Batch, "pinned", lambda batch: batch)
+    monkeypatch.setattr(Batch, "on", lambda batch, device: batch)
+    batches = Batches(section, materials, torch.device(kind))
+    batches.at(0, 8)
+    batches.close()
+    assert (set(seen), len(seen)) == (makers, made)
