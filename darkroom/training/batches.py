@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -113,34 +112,26 @@ class Maker(Dataset[Batch]):
         self._recipe.get_ready()
 
     def __getitem__(self, at: Place) -> Batch:
-        """What is random is drawn for the whole batch. Of several trainers, each has the pixels of its share; the rest is 0."""
+        """What is random is drawn for the whole batch; of several trainers, each has its share of it."""
         seen, count = at
         course, images = self._course, self._images
         rows = self._order.take(seen, count)
-        clean, done = self._pixels(rows, seen)
-        labels = torch.from_numpy(images.labels[rows])
+        start, stop = bounds(count, *self._place)
+        share = slice(start, max(stop, start + 1))
+        varied, done = self._recipe.apply(images.exact(rows[share]), seen + start)
+        clean = as_batch(varied, torch.device("cpu"))
+        labels = torch.from_numpy(images.labels[rows[share]])
         chance = torch.Generator().manual_seed(torch_seed(course.seed, NOISE, seen))
-        sigma = course.noise.sigmas(spread_quantiles(count, chance))
-        noise = torch.randn(clean.shape, generator=chance)
-        told = torch.rand(count, generator=chance) >= course.label_dropout
+        sigma = course.noise.sigmas(spread_quantiles(count, chance))[share]
+        noise = torch.randn((count, *clean.shape[1:]), generator=chance)[share]
+        told = (torch.rand(count, generator=chance) >= course.label_dropout)[share]
         text = None
         if self._length:
-            by_name = torch.rand(count, generator=chance) < course.labels_for_captions
-            text = text_of(images, rows, self._length, by_name.numpy())
+            by_name = (torch.rand(count, generator=chance) < course.labels_for_captions)[share]
+            text = text_of(images, rows[share], self._length, by_name.numpy())
             text = None if text is None else text * told[:, None]
-        return Batch(rows, clean, sigma, noise, Condition(torch.where(told, labels, -1), done, text))
-
-    def _pixels(self, rows: NDArray[np.int64], seen: int) -> tuple[Tensor, Tensor]:
-        """Varied images float32 [n, 3, h, w] in [-1, 1], and what was done to each [n, length]."""
-        start, stop = bounds(len(rows), *self._place)
-        stop = max(stop, start + 1)  # a share of none has the shape of the others
-        varied, done = self._recipe.apply(self._images.exact(rows[start:stop]), seen + start)
-        own, told = as_batch(varied, torch.device("cpu")), torch.from_numpy(done)
-        if len(own) == len(rows):
-            return own, told
-        images, labels = own.new_zeros(len(rows), *own.shape[1:]), told.new_zeros(len(rows), told.shape[1])
-        images[start:stop], labels[start:stop] = own, told
-        return images, labels
+        condition = Condition(torch.where(told, labels, -1), torch.from_numpy(done), text)
+        return Batch(rows, clean, sigma, noise, condition, start)
 
 
 class _Sent(Dataset[Batch]):

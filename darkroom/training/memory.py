@@ -109,11 +109,10 @@ def gradient(
 
 
 def _summed(model: Denoiser, weighting: nn.Module, batch: Batch, manner: Manner) -> Tensor:
-    share, losses = parallel.share_of(batch), [batch.sigma.new_zeros(0)]
-    largest, device = parallel.largest_share(batch), batch.images.device
-    size = -(-largest // manner.pieces)
+    (own, largest), losses = parallel.shares(batch), [batch.sigma.new_zeros(0)]
+    size, device = -(-largest // manner.pieces), batch.images.device
     for start in range(0, largest, size):
-        part = share.part(start, start + size)
+        part = batch.part(start, min(start + size, own))
         if not len(part):
             if not is_shared(model):
                 break
@@ -122,7 +121,7 @@ def _summed(model: Denoiser, weighting: nn.Module, batch: Batch, manner: Manner)
         usual = len(batch) == manner.compiled and len(part) == size
         with narrow, compiling(usual) if manner.compiled else nullcontext():
             loss = denoising_loss(model, part.images, part.sigma, part.noise, part.condition)
-        counts = float(start < len(share))
+        counts = float(start < own)
         (weighting(loss, part.sigma).sum() * (counts * manner.scale / len(batch))).backward()
         if counts:
             losses.append(loss.detach())

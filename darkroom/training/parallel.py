@@ -44,6 +44,18 @@ def joined() -> Iterator[None]:
         distributed.destroy_process_group()
 
 
+def check_enough(device: torch.device) -> None:
+    """Raises ValueError where several processes would have to share a GPU, which NCCL refuses."""
+    if device.type != "cuda" or not distributed.is_initialized():
+        return
+    own, there = distributed.get_node_local_rank(), torch.cuda.device_count()
+    if own >= there:
+        raise ValueError(
+            f"this is process {own + 1} of the training here, on a machine with {there} GPU{'s' if there > 1 else ''}: each takes "
+            f"one of its own. Start {there} (`--processes {there}`), or set `device: cpu`"
+        )
+
+
 def told(words: Sequence[str]) -> tuple[Path | None, bool]:
     """What a stage's command is told by whoever starts several of it: [FILE for its events] [--sharded]"""
     return next((Path(word) for word in words if word != SHARDED), None), SHARDED in words
@@ -59,14 +71,10 @@ def leads() -> bool:
     return place()[0] == 0
 
 
-def share_of(batch: Batch) -> Batch:
-    """The images of a batch that are this process's."""
-    return batch.part(*bounds(len(batch), *place()))
-
-
-def largest_share(batch: Batch) -> int:
-    """How many images of a batch are at most one process's."""
-    return -(-len(batch) // place()[1])
+def shares(batch: Batch) -> tuple[int, int]:
+    """How many images of a batch are this process's, and how many are at most one process's."""
+    start, stop = bounds(len(batch), *place())
+    return stop - start, -(-len(batch) // place()[1])
 
 
 def gathered(own: Tensor, batch: Batch) -> Tensor:

@@ -25,7 +25,7 @@ from darkroom.training.course import WATCHING, Conduct, Course, Materials, Sheet
 from darkroom.training.course_folders import entered
 from darkroom.training.held_out import held_out_loss
 from darkroom.training.loop import train
-from darkroom.training.parallel import leads, wait_for_all
+from darkroom.training.parallel import check_enough, leads, wait_for_all
 from darkroom.training.report import film_strip, write_report
 from darkroom.training.sharding import merged_state
 from darkroom.training.telling import sampled
@@ -54,8 +54,12 @@ class Splits(NamedTuple):
 def run_course(
     model: Denoiser, card: ModelCard, course: Course, splits: Splits, places: Places, conduct: Conduct
 ) -> Generator[Event, None, WeightsRef]:
-    """Train, then write the averaged weights to `places.out` and the curves and samples to `places.report`."""
+    """Train, then write the averaged weights to `places.out` and the curves and samples to `places.report`.
+
+    Raises TrainingStopped, StoppedOnRequest, ModelError, ValueError (more processes than GPUs).
+    """
     device = device_named(course.device)
+    check_enough(device)
     parameters = sum(value.numel() for value in model.parameters())
     learning = sum(value.numel() for value in model.parameters() if value.requires_grad)
     counts = f"{len(splits.train):,} images, {len(splits.held_out):,} held out"

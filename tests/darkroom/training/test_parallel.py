@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from darkroom.augmentation import AugmentSection, Recipe
 from darkroom.stage import StoppedOnRequest
-from darkroom.training import batches
+from darkroom.training import batches, parallel
 from darkroom.training.batches import Maker
 from darkroom.training.course import Materials, Sheet
 from darkroom.training.parallel import bounds, told
@@ -50,19 +51,26 @@ def test_two_processes_are_as_one_and_either_goes_on_where_the_other_stopped(tmp
         same(newest(tmp_path / folder), alone, folder)
 
 
-def test_each_of_two_has_the_pixels_of_its_own_share_as_one_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_of_two_has_its_own_share_as_one_has_it_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     images, recipe = painted(20, seed=1), Recipe(AugmentSection.model_validate({"seed": 0, "transforms": [MIRROR]}))
     materials = Materials(images, images, recipe, Path(), lambda *_: Sheet(Path(), images.pixels))
     alone = Maker(base_section(), materials)[24, 7]
     for rank, (start, stop) in enumerate([(0, 3), (3, 7)]):
         monkeypatch.setattr(batches, "place", lambda rank=rank: (rank, 2))
         shared = Maker(base_section(), materials)[24, 7]
-        assert torch.equal(shared.noise, alone.noise) and torch.equal(shared.sigma, alone.sigma)
-        assert torch.equal(shared.images[start:stop], alone.images[start:stop])
-        assert torch.equal(shared.condition.augmentation[start:stop], alone.condition.augmentation[start:stop])
-        assert not shared.images[:start].any() and not shared.images[stop:].any()
+        assert len(shared) == 7 and np.array_equal(shared.rows, alone.rows)  # which images a step saw, all know
+        for own, whole in (
+            (shared.images, alone.images),
+            (shared.noise, alone.noise),
+            (shared.sigma, alone.sigma),
+            (shared.condition.label, alone.condition.label),
+            (shared.condition.augmentation, alone.condition.augmentation),
+        ):
+            assert torch.equal(own, whole[start:stop])
+        part = shared.part(1, 3)
+        assert np.array_equal(part.rows, alone.rows[start + 1 : start + 3]) and len(part.images) == 2
     monkeypatch.setattr(batches, "place", lambda: (0, 4))
-    assert Maker(base_section(), materials)[24, 3].images.shape == alone.images[:3].shape  # the first of four has none
+    assert Maker(base_section(), materials)[24, 3].images.shape == alone.images[:1].shape  # the first of four has none
 
 
 @pytest.mark.parametrize("changes", [{}, MUON], ids=["adamw", "muon"])
@@ -94,3 +102,15 @@ def test_shares_cover_a_batch() -> None:
             for rank in range(size):
                 rows += range(*bounds(count, rank, size))
             assert rows == list(range(count))
+
+
+def test_more_processes_than_gpus_are_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    for own in (0, 1):
+        monkeypatch.setattr("torch.distributed.get_node_local_rank", lambda own=own: own)
+        parallel.check_enough(torch.device("cpu"))
+        if own == 0:
+            parallel.check_enough(torch.device("cuda"))
+    with pytest.raises(ValueError, match=r"process 2 of .* with 1 GPU: .* \(`--processes 1`\), or set `device: cpu`"):
+        parallel.check_enough(torch.device("cuda"))
