@@ -51,7 +51,7 @@ def check_enough(device: torch.device) -> None:
     own, there = distributed.get_node_local_rank(), torch.cuda.device_count()
     if own >= there:
         raise ValueError(
-            f"this is process {own + 1} of the training here, on a machine with {there} GPU{'s' if there > 1 else ''}: each takes "
+            f"this is process {own + 1} of the training here, with {there} GPU{'s' if there > 1 else ''}: each takes "
             f"one of its own. Start {there} (`--processes {there}`), or set `device: cpu`"
         )
 
