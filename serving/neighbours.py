@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from darkroom.evaluation.memorisation import GAP
-from darkroom.evaluation.nearest import MOST_SIDE, nearest_few
+from darkroom.evaluation.nearest import MOST_SIDE, Shrunk, nearest_few
 from darkroom.images import ImageSet, Pixels, read_split
 from darkroom.refs import digest_of
 from darkroom.shapes import framed
@@ -47,17 +47,17 @@ class Neighbours:
     def __init__(self, data: Path) -> None:
         self._data = data
         self._one_at_a_time = threading.Lock()
-        self._read: tuple[int, ImageSet, str] | None = None
+        self._read: tuple[int, ImageSet, Shrunk, str] | None = None
 
     def of(self, pixels: Pixels, model: Loaded) -> NeighboursTold:
         """What is nearest to an image [h, w, 3]. Raises Problem where there are no images to compare with."""
         with self._one_at_a_time:
-            images, digest = self._current()
+            images, small, digest = self._current()
             if len(images) < 2 or images.buckets != model.card.shapes:
                 size = model.card.image_size
                 raise Problem(409, "Nothing to compare with", f"this needs two training images or more of {size} pixels")
             pixels = framed(pixels[None], images.pixels.shape[1])[0]
-            index, distance = nearest_few(pixels[None], images.pixels, min(SHOWN, len(images)))
+            index, distance, _ = nearest_few(pixels[None], small, min(SHOWN, len(images)))
             numbers = 3 * min(len(pixels), MOST_SIDE) ** 2
             found = [
                 NeighbourTold(
@@ -72,11 +72,12 @@ class Neighbours:
         same = digest == model.card.data_digest
         return NeighboursTold(copy_likely=bool(near < GAP * second or near == 0), same_data=same, nearest=found)
 
-    def _current(self) -> tuple[ImageSet, str]:
+    def _current(self) -> tuple[ImageSet, Shrunk, str]:
         try:
             stamp = (self._data / "train.json").stat().st_mtime_ns
             if self._read is None or self._read[0] != stamp:
-                self._read = (stamp, read_split(self._data, "train"), digest_of(self._data))
+                images = read_split(self._data, "train")
+                self._read = (stamp, images, Shrunk(images.pixels), digest_of(self._data))
         except (OSError, ValueError, KeyError):
             raise Problem(404, "No training images", "this service has no training images to compare with") from None
         return self._read[1:]

@@ -17,6 +17,7 @@ from darkroom.evaluation.generating import CODE, Generate, captions_for
 from darkroom.evaluation.keeping import Kept, code_of, key_of
 from darkroom.evaluation.memorisation import memorisation
 from darkroom.evaluation.metrics import Coverage, KernelDistance, Precision
+from darkroom.evaluation.nearest import Shrunk
 from darkroom.evaluation.neighbourhoods import Described, Hits, TwoSets
 from darkroom.evaluation.page import Block, Cell, Part, Picture, Table, Words, estimated, number, page
 from darkroom.evaluation.subjects import MOST_BESIDE
@@ -248,9 +249,9 @@ def kernel_contest(real: Described, first: Described, second: Described, rounds:
 
 def _copying(made: Sequence[Pixels], training: Pixels, held_out: Pixels, terms: Terms) -> Contest:
     """Images nearer to a training image than 99 % of held-out ones are."""
-    hits = []
+    hits, small = [], Shrunk(training)
     for pixels in made:
-        found = memorisation(pixels, training, held_out)
+        found = memorisation(pixels, small, held_out)
         hits.append(found.neighbours.nearest < np.quantile(found.held_out.nearest, 0.01, method="lower"))
     meaning = "share of generated images nearer to a training image than 99 % of held-out images are"
     return _of_hits("too_near_share", "lower", meaning, hits, terms)

@@ -101,9 +101,9 @@ def measured(job: Job) -> Rates:
 def _looking(job: Job) -> tuple[float, float]:
     """Seconds to read the training images, and to look one image up among them: the line through a few and more."""
     few, more = (first(job.subjects[0].reference, count) for count in (TRIED // 4, 4 * TRIED))
-    nearest_training(few, job.data.training.pixels)  # the first time reads them from the disk
-    short = _seconds(lambda: nearest_training(few, job.data.training.pixels))
-    long = _seconds(lambda: nearest_training(more, job.data.training.pixels))
+    nearest_training(few, job.data.small)  # the first time reads them from the disk
+    short = _seconds(lambda: nearest_training(few, job.data.small))
+    long = _seconds(lambda: nearest_training(more, job.data.small))
     each = max(long - short, 0.0) / max(len(more) - len(few), 1)
     return max(short - each * len(few), 0.0), each
 

@@ -199,7 +199,7 @@ def _looked(section: EvaluateSection, job: Job, subject: Subject, made: list[Pix
     held_out = subject.beside
     described = (yield from _all_described(job, subject, made, held_out)) if job.whole else None
     yield Progressed(f"looking for copies in {name}", 0, len(whole))
-    copies = memorisation(whole, training, held_out, job.mirrored)
+    copies = memorisation(whole, job.data.small, held_out, job.mirrored)
     in_features = memorisation_in_features(*described) if described else None
     yield Progressed(f"looking for copies in {name}", len(whole), len(whole))
     figures = result.figures | _shares(copies, "pixels")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from darkroom.evaluation.figures import Estimate, Interval, wilson
-from darkroom.evaluation.nearest import Neighbours, nearest_described, nearest_training
+from darkroom.evaluation.nearest import Neighbours, Shrunk, nearest_described, nearest_training
 from darkroom.evaluation.neighbourhoods import Described
 from darkroom.images import Pixels
 
@@ -54,7 +54,7 @@ class Memorisation:
     too_near_held_out: Share
 
 
-def memorisation(made: Pixels, training: Pixels, held_out: Pixels, mirrored: bool = False) -> Memorisation:
+def memorisation(made: Pixels, training: Pixels | Shrunk, held_out: Pixels, mirrored: bool = False) -> Memorisation:
     """Look for copies of training images among `made`, and among `held_out` for comparison. uint8 [.., h, w, 3] each.
 
     `mirrored`: for mirrored copies too, at twice the time; right where training mirrors images. The second rule is calibrated
@@ -62,7 +62,8 @@ def memorisation(made: Pixels, training: Pixels, held_out: Pixels, mirrored: boo
     nearest one). A model whose images are flat or blurred may come nearer to everything than real images do: look at the pairs
     before speaking of copies.
     """
-    return _judged(*(nearest_training(pixels, training, mirrored) for pixels in (made, held_out)))
+    small = training if isinstance(training, Shrunk) else Shrunk(training)
+    return _judged(*(nearest_training(pixels, small, mirrored) for pixels in (made, held_out)))
 
 
 def memorisation_in_features(made: Described, training: Described, held_out: Described) -> Memorisation:

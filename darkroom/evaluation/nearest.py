@@ -8,8 +8,7 @@ on no block, thread or rounding.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,9 +26,38 @@ AT_ONCE = 256  # images compared exactly at once
 TRIED = 64  # images that try a view before many others
 ROUNDING = 2.0**-24  # of float32
 
+MOST_KEPT = 4 * 2**30  # bytes of shrunk images, of 3 KiB each; of a larger set they are shrunk at each look
+
 Some = NDArray[Any]  # images or features, one a row
-Read = Callable[[Some], Some]  # training images as they are compared
+Chosen = slice | NDArray[np.int64]  # rows
 View = Callable[[Some], NDArray[np.float32]]  # as float32 [n, d], never further apart than they are
+
+
+class Training(Protocol):
+    """What is searched: an array, or what gives its rows when it is asked for them."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, rows: Chosen, /) -> Some: ...
+
+
+class Shrunk:
+    """Training images [n, h, w, 3] as they are compared, at 32 pixels a side at most: shrunk when they are first asked for."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels, self.shape = pixels, pixels.shape
+        kept = 0 if max(pixels.shape[1:3]) <= MOST_SIDE or len(pixels) * 3 * MOST_SIDE**2 > MOST_KEPT else len(pixels)
+        self._kept, self._known = np.empty((kept, MOST_SIDE, MOST_SIDE, 3), np.uint8), np.zeros(kept, np.bool_)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def __getitem__(self, rows: Chosen) -> Pixels:
+        if not len(self._kept):
+            return _shrunk(self._pixels[rows])
+        if not self._known[rows].all():
+            new = np.unique(np.arange(len(self))[rows][~self._known[rows]])
+            self._kept[new], self._known[new] = _shrunk(self._pixels[new]), True
+        return self._kept[rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,47 +87,53 @@ class Neighbours:
         return np.divide(self.nearest, self.second, out=np.zeros_like(self.nearest), where=self.nearest > 0)
 
 
-def nearest_training(pixels: Pixels, training: Pixels, mirrored: bool = False) -> Neighbours:
+def nearest_training(pixels: Pixels, training: Pixels | Shrunk, mirrored: bool = False) -> Neighbours:
     """The two nearest training images of each image. uint8 [n, h, w, 3], [t, h, w, 3]; t >= 2 (else ValueError).
 
     With `mirrored` each image is looked for as it is and mirrored, and the nearer way counts. Images of more than 32 pixels a
-    side are shrunk first.
+    side are shrunk first; whoever asks again about the same set gives it as `Shrunk`, which keeps what it shrank.
     """
     _check(pixels, training, "images")
-    shrunk = _shrunk(np.asarray(pixels))
-    views = _views(shrunk)
-    two = _nearest(shrunk, training, _shrunk, views, 2)
-    flipped = np.zeros(len(shrunk), np.bool_)
-    if mirrored:
-        two, flipped = _either(two, _nearest(shrunk[:, :, ::-1], training, _shrunk, views, 2))
+    two, flipped = _both_ways(pixels, training, 2, mirrored)
     nearest, second = (np.sqrt(two.squared) / 255).T
-    return Neighbours(two.index[:, 0], nearest, second, flipped)
+    return Neighbours(two.index[:, 0], nearest, second, flipped[:, 0])
 
 
 def nearest_described(described: Described, training: Described) -> Neighbours:
     """The same among features: [n, d], [t, d]; Euclidean distances."""
     _check(described, training, "features")
-    two = _nearest(described, training, np.asarray, [np.asarray], 2)
+    two = _nearest(described, training, [np.asarray], 2)
     nearest, second = np.sqrt(two.squared).T
     return Neighbours(two.index[:, 0], nearest, second, np.zeros(len(nearest), np.bool_))
 
 
-def nearest_few(pixels: Pixels, training: Pixels, count: int) -> tuple[NDArray[np.int64], Numbers]:
-    """The `count` nearest training images of each image, nearest first; of equals the first. Indices and distances [n, count].
+def nearest_few(
+    pixels: Pixels, training: Pixels | Shrunk, count: int, mirrored: bool = False
+) -> tuple[NDArray[np.int64], Numbers, NDArray[np.bool_]]:
+    """The `count` nearest training images of each image, nearest first; of equals the first. Indices, distances, whether it is
+    the mirror image that is near: [n, count] each; otherwise as `nearest_training`.
 
     Raises ValueError where there are fewer training images, or of another size.
     """
     _check(pixels, training, "images", count)
-    shrunk = _shrunk(np.asarray(pixels))
-    few = _nearest(shrunk, training, _shrunk, _views(shrunk), count)
-    return few.index, np.sqrt(few.squared) / 255
+    few, flipped = _both_ways(pixels, training, count, mirrored)
+    return few.index, np.sqrt(few.squared) / 255, flipped
+
+
+def _both_ways(pixels: Pixels, training: Pixels | Shrunk, count: int, mirrored: bool) -> tuple[_Few, NDArray[np.bool_]]:
+    """The nearest of each image as it is and, if wanted, mirrored; which of them are mirrored [n, count]."""
+    shrunk, small = _shrunk(np.asarray(pixels)), training if isinstance(training, Shrunk) else Shrunk(training)
+    few = _nearest(shrunk, small, _views(shrunk), count)
+    if not mirrored:
+        return few, np.zeros(few.index.shape, np.bool_)
+    return _either(few, _nearest(shrunk[:, :, ::-1], small, _views(shrunk), count))
 
 
 def _views(pixels: Pixels) -> list[View]:
     return [_halved, _flat] if pixels.shape[1] % 2 == 0 and pixels.shape[2] % 2 == 0 else [_flat]
 
 
-def _check(asked: Some, training: Some, what: str, count: int = 2) -> None:
+def _check(asked: Some, training: Some | Shrunk, what: str, count: int = 2) -> None:
     if len(training) < count:
         raise ValueError(f"nearest neighbours need at least {count} training images; there are {len(training)}")
     if asked.shape[1:] != training.shape[1:]:
@@ -128,20 +162,18 @@ def _halved(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def _either(straight: _Few, mirrored: _Few) -> tuple[_Few, NDArray[np.bool_]]:
-    """The nearer of both ways to each training image; whether the nearest is a mirrored one [n].
-
-    The two nearest of each way suffice: only one of the four can be the nearest once more.
-    """
+    """The nearer of both ways to each training image; which are mirrored [n, count]. The nearest of each way suffice."""
+    count = straight.index.shape[1]
     index, squared = np.hstack([straight.index, mirrored.index]), np.hstack([straight.squared, mirrored.squared])
     order = np.argsort(squared, axis=1, kind="stable")
     index, squared = np.take_along_axis(index, order, 1), np.take_along_axis(squared, order, 1)
-    other = np.argmax(index != index[:, :1], axis=1)[:, None]
-    picked = np.hstack([np.zeros_like(other), other])
-    two = _Few(np.take_along_axis(index, picked, 1), np.take_along_axis(squared, picked, 1))
-    return two, order[:, 0] >= straight.index.shape[1]
+    again = np.tril(index[:, :, None] == index[:, None, :], -1).any(2)  # the same image, further away
+    picked = np.argsort(again, axis=1, kind="stable")[:, :count]
+    few = _Few(np.take_along_axis(index, picked, 1), np.take_along_axis(squared, picked, 1))
+    return few, np.take_along_axis(order, picked, 1) >= count
 
 
-def _nearest(asked: Some, training: Some, read: Read, views: Sequence[View], count: int) -> _Few:
+def _nearest(asked: Some, training: Training, views: Sequence[View], count: int) -> _Few:
     """Through views of more and more detail, until all are proven; what no view proves is compared with every one.
 
     A few go first: a view that does not prove most of them, as averages of noise do not, is not worth its time for the others.
@@ -150,33 +182,29 @@ def _nearest(asked: Some, training: Some, read: Read, views: Sequence[View], cou
     left = np.arange(len(asked))
     for view in views:
         first = TRIED if view is not views[-1] and len(left) > 8 * TRIED else len(left)
-        tried = _proven(asked, training, read, view, left[:first], found)
+        tried = _proven(asked, training, view, left[:first], found)
         if 2 * tried.sum() > first:
-            tried = np.append(tried, _proven(asked, training, read, view, left[first:], found))
+            tried = np.append(tried, _proven(asked, training, view, left[first:], found))
         left = np.append(left[: len(tried)][~tried], left[len(tried) :])
     for row in left:
         everyone = np.arange(len(training))[None]
-        few = _decided(asked[row : row + 1], training, read, everyone, count)
+        few = _decided(asked[row : row + 1], training, everyone, count)
         found.index[row], found.squared[row] = few.index[0], few.squared[0]
     return found
 
 
-def _proven(asked: Some, training: Some, read: Read, view: View, rows: NDArray[np.int64], found: _Few) -> NDArray[np.bool_]:
+def _proven(asked: Some, training: Training, view: View, rows: NDArray[np.int64], found: _Few) -> NDArray[np.bool_]:
     """Which of the rows are proven through one view [n]; what is proven goes into `found`."""
     if not len(rows):
         return np.zeros(0, np.bool_)
-    candidates, beyond = _candidates(view(asked[rows]), training, partial(_through, read, view), found.index.shape[1])
-    few = _decided(asked[rows], training, read, candidates, found.index.shape[1])
+    candidates, beyond = _candidates(view(asked[rows]), training, view, found.index.shape[1])
+    few = _decided(asked[rows], training, candidates, found.index.shape[1])
     proven: NDArray[np.bool_] = beyond > few.squared[:, -1]
     found.index[rows[proven]], found.squared[rows[proven]] = few.index[proven], few.squared[proven]
     return proven
 
 
-def _through(read: Read, view: View, rows: Some) -> NDArray[np.float32]:
-    return view(read(rows))
-
-
-def _candidates(asked: NDArray[np.float32], training: Some, view: View, wanted: int) -> tuple[NDArray[np.int64], Numbers]:
+def _candidates(asked: NDArray[np.float32], training: Training, view: View, wanted: int) -> tuple[NDArray[np.int64], Numbers]:
     """The training images that seem nearest [n, k], and a squared distance that all the others lie beyond [n]."""
     rows, count = torch.from_numpy(asked), min(max(CANDIDATES, 2 * wanted), len(training))
     of_rows = torch.linalg.vecdot(rows, rows)
@@ -200,7 +228,7 @@ def _candidates(asked: NDArray[np.float32], training: Some, view: View, wanted: 
     return index.numpy(), beyond.numpy()
 
 
-def _decided(asked: Some, training: Some, read: Read, candidates: NDArray[np.int64], count: int) -> _Few:
+def _decided(asked: Some, training: Training, candidates: NDArray[np.int64], count: int) -> _Few:
     """The nearest of the candidates [n, k], compared in float64: exact for whole numbers."""
     ordered = np.sort(candidates, axis=1)
     apart = np.empty(ordered.shape)
@@ -209,7 +237,7 @@ def _decided(asked: Some, training: Some, read: Read, candidates: NDArray[np.int
         some = ordered[at : at + width]
         for start in range(0, some.shape[1], BLOCK):
             which = some[:, start : start + BLOCK]
-            near = read(training[which.ravel()]).reshape(*which.shape, -1).astype(np.float64)
+            near = training[which.ravel()].reshape(*which.shape, -1).astype(np.float64)
             near -= asked[at : at + width].reshape(len(which), 1, -1)
             apart[at : at + width, start : start + BLOCK] = np.square(near, out=near).sum(-1)
     order = np.argsort(apart, axis=1, kind="stable")[:, :count]

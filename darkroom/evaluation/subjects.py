@@ -3,12 +3,14 @@
 import hashlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from darkroom.evaluation.nearest import Shrunk
 from darkroom.events import Event, Noted
 from darkroom.images import SPLITS, ImageSet, Pixels, Rows, read_split
 from darkroom.networks.saved import ModelCard, ModelError, read_card
@@ -37,6 +39,11 @@ class Data:
     def names(self) -> tuple[str, ...]:
         """The labels."""
         return self.training.names
+
+    @cached_property
+    def small(self) -> Shrunk:
+        """All training images as copies are looked for among them."""
+        return Shrunk(self.training.pixels)
 
 
 @dataclass(frozen=True)

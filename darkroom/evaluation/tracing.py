@@ -10,7 +10,7 @@ from PIL import Image
 from darkroom.curation.decoding import Colour
 from darkroom.curation.examining import examine
 from darkroom.curation.reading import Candidate
-from darkroom.evaluation.nearest import nearest_training
+from darkroom.evaluation.nearest import Shrunk, nearest_few, nearest_training
 from darkroom.images import ImageSet, Pixels, contact_sheet
 from darkroom.shapes import Shape, canvas_of, framed
 
@@ -75,22 +75,18 @@ def trace(pixels: Pixels, training: ImageSet, held_out: Pixels, count: int) -> T
     """
     if len(training) < 2 or not len(held_out):
         raise Untraceable(f"{len(training)} training and {len(held_out)} held-out images: too few to trace an image among them")
-    usual = nearest_training(held_out, training.pixels, mirrored=True).nearest
-    left = np.arange(len(training))
-    near: list[Near] = []
-    while len(near) < count and len(left) >= 2:
-        # The nearest, then the nearest of the rest: of a handful that is quick enough, and exact.
-        found = nearest_training(pixels[None], training.at(left).pixels, mirrored=True)
-        row, distance = int(left[found.index[0]]), float(found.nearest[0])
-        near.append(
-            Near(
-                path=training.paths[row],
-                label=training.names[training.labels[row]],
-                distance=distance,
-                nearer_than=float((usual > distance).mean()),
-                mirrored=bool(found.mirrored[0]),
-                pixels=np.asarray(training.pixels[np.array([row])])[0],
-            )
+    small = Shrunk(training.pixels)
+    usual = nearest_training(held_out, small, mirrored=True).nearest
+    index, distance, mirrored = nearest_few(pixels[None], small, min(count, len(training)), mirrored=True)
+    near = [
+        Near(
+            path=training.paths[row],
+            label=training.names[training.labels[row]],
+            distance=far,
+            nearer_than=float((usual > far).mean()),
+            mirrored=flipped,
+            pixels=np.asarray(training.pixels[np.array([row])])[0],
         )
-        left = left[left != row]
+        for row, far, flipped in zip(index[0].tolist(), distance[0].tolist(), mirrored[0].tolist(), strict=True)
+    ]
     return Trace(pixels, tuple(near), len(held_out))

@@ -63,9 +63,17 @@ def test_clients_that_vanish_leave_nothing_behind_and_a_stop_finishes_what_is_un
     answer: list[Any] = []
     client = threading.Thread(target=lambda: answer.append(httpx.post(f"{address}/v1/images", json={"steps": 60}, timeout=60)))
     client.start()
-    events = threading.Thread(target=lambda: answer.append(httpx.get(f"{address}/v1/jobs/{job['id']}/events", timeout=60)))
+    followed = threading.Event()
+
+    def follow() -> None:
+        with httpx.stream("GET", f"{address}/v1/jobs/{job['id']}/events", timeout=60) as events:
+            followed.set()
+            events.read()
+            answer.append(events)
+
+    events = threading.Thread(target=follow)
     events.start()
-    until(lambda: "darkroom_images_waiting" in httpx.get(f"{address}/metrics").text and client.is_alive())
+    until(lambda: followed.is_set() and waiting(address) > 12)  # of 17, two at a time are drawn
     process.send_signal(signal.SIGTERM)
     process.wait(30)
     client.join(5)

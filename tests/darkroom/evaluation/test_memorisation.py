@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from darkroom.evaluation import nearest as room
 from darkroom.evaluation.memorisation import memorisation, memorisation_in_features, nearer_than
-from darkroom.evaluation.nearest import Neighbours, nearest_described, nearest_few, nearest_training
+from darkroom.evaluation.nearest import Neighbours, Shrunk, nearest_described, nearest_few, nearest_training
 from darkroom.images import Pixels
 
 
@@ -31,9 +32,48 @@ def test_nearest_is_brute_force_whatever_the_blocks(monkeypatch: pytest.MonkeyPa
         np.testing.assert_array_equal(found.index, apart.argmin(1))
         np.testing.assert_allclose(found.nearest, np.sort(apart, 1)[:, 0], rtol=1e-12)
         np.testing.assert_allclose(found.second, np.sort(apart, 1)[:, 1], rtol=1e-12)
-        index, distance = nearest_few(made, training, 5)
+        index, distance, flipped = nearest_few(made, training, 5)
         np.testing.assert_array_equal(index, apart.argsort(1)[:, :5])
         np.testing.assert_allclose(distance, np.sort(apart, 1)[:, :5], rtol=1e-12)
+        assert not flipped.any()
+
+
+def test_the_nearest_few_of_both_ways_are_brute_force_too_and_each_image_is_named_once() -> None:
+    made, training = smooth(0, 9), smooth(1, 30)
+    training[3] = training[3, :, ::-1] // 2 + training[3] // 2  # nearly the same both ways
+    made[0] = training[3]
+    ways = np.array(
+        [[[int(((a.astype(int) - b) ** 2).sum()) for b in training] for a in made] for made in (made, made[:, :, ::-1])]
+    )
+    apart, right = ways.min(0), np.argsort(ways.min(0), 1, kind="stable")[:, :6]
+    index, distance, flipped = nearest_few(made, training, 6, mirrored=True)
+    np.testing.assert_array_equal(index, right)
+    np.testing.assert_array_equal(distance, np.sqrt(np.take_along_axis(apart, right, 1)) / 255)
+    np.testing.assert_array_equal(flipped, np.take_along_axis(ways[1] < ways[0], right, 1))
+    assert flipped.any() and not flipped.all()
+
+
+def test_large_images_are_compared_at_32_pixels_and_shrunk_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, training, shrunk = smooth(0, 5, side=64), smooth(1, 40, side=64), list[int]()
+    half = [np.stack([Image.fromarray(one).resize((32, 32), Image.Resampling.BOX) for one in side]) for side in (made, training)]
+    right = by_hand(*half)
+    once = room._shrunk
+
+    def counted(pixels: Pixels) -> Pixels:
+        shrunk.append(len(pixels))
+        return once(pixels)
+
+    monkeypatch.setattr(room, "_shrunk", counted)
+    monkeypatch.setattr(room, "BLOCK", 7)
+    for kept, often in ((2**30, len(training)), (0, 0)):
+        monkeypatch.setattr(room, "MOST_KEPT", kept)
+        small = Shrunk(training)
+        shrunk.clear()
+        for _ in range(2):
+            found = nearest_training(made, small)
+            np.testing.assert_array_equal(found.index, right.index)
+            np.testing.assert_array_equal(found.nearest, right.nearest)
+        assert sum(shrunk) == often + 2 * len(made) if often else sum(shrunk) > 2 * (len(training) + len(made))
 
 
 def by_hand(made: Pixels, training: Pixels) -> Neighbours:
