@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -29,12 +30,15 @@ def curate_folder(source: Path | None, out: Path | None, params: Path | None, si
         raise ValueError("which images, and where to? darkroom curate FOLDER --out DIR (in a workspace: darkroom run)")
     section = _section(source, params, size, aspect)
     target = out / CURATED
-    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+    inside = (out, target, out / REPORT, out / MEMORY)
+    if source.is_dir() and any(place.resolve().is_relative_to(source.resolve()) for place in inside):
         raise ValueError(f"{out} lies in the folder of images, which is never changed; choose another `--out`")
     if target.exists() and any(target.iterdir()) and not (target / "dataset.json").exists():
         raise ValueError(f"{target} holds files that darkroom did not write; choose another `--out`")
     listed = (params.parent if params else Path.cwd()) / section.choices
     choices = read_choices(listed) if params and listed.exists() else ()
+    if params and not listed.exists():
+        say(f"{listed}: there is no such keep/drop list (`curate.choices`); the filters alone decide")
     steps = curate(section, source, target, out / REPORT, out / MEMORY, choices)
     followed(steps, teller(lambda text: print(text, file=sys.stderr, flush=True)))
     counts = json.loads((target / "dataset.json").read_text(encoding="utf-8"))
@@ -83,9 +87,12 @@ def answer_what_if(out: Path | None, workspace: Path | None, questions: Sequence
 def _threshold(question: str) -> tuple[str, float]:
     kind, _, value = question.partition("=")
     try:
-        return kind, float(value)
+        threshold = float(value)
     except ValueError:
-        raise ValueError(f"`{question}`: expected FILTER=VALUE, such as sharpness=60") from None
+        threshold = math.nan
+    if not math.isfinite(threshold):
+        raise ValueError(f"`{question}`: expected FILTER=VALUE, such as sharpness=60")
+    return kind, threshold
 
 
 def data_diff(workspace: Path | None, revision: str, other: str | None, every: bool) -> int:

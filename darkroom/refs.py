@@ -55,6 +55,7 @@ def digest_of(path: Path) -> str:
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
     """A fresh folder to write into; it takes the place of `folder` only when the block ends without an error."""
+    folder = folder.resolve()  # a link to where there is room stays a link
     fresh = folder.with_name(folder.name + ".partial")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from darkroom.curation.walking import METADATA_BYTES
 
 ZIPS, TARS = (".zip",), (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 OPENERS: dict[str, Callable[..., Any]] = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+STEP = 4 * 2**20  # bytes of a tar that are passed over at once
 MOST_RATIO, LEAST_LIMIT = 200, 2**30  # an archive may unpack to 200 times its size, or 1 GiB: beyond it is a bomb
 # What the readers of archives raise on damaged ones; RuntimeError where a member is encrypted, NotImplementedError where zipfile
 # does not know its compression. Each becomes a note or a quarantined member, none is passed over.
@@ -120,9 +122,13 @@ def _stream(file: Path) -> IO[bytes]:
 
 
 class Archive:
-    """An archive held open, to read one member after the other. A compressed tar is read onwards: go through it in order."""
+    """An archive held open, to read one member after the other. A compressed tar is read onwards: go through it in order.
 
-    def __init__(self, file: Path, kind: str) -> None:
+    `tick` is called now and then on the way to a member.
+    """
+
+    def __init__(self, file: Path, kind: str, tick: Callable[[], None] = lambda: None) -> None:
+        self._tick = tick
         self._zip = zipfile.ZipFile(file) if kind == "zip" else None
         self._members = self._zip.infolist() if self._zip else []
         self._stream = None if self._zip else _stream(file)
@@ -140,6 +146,12 @@ class Archive:
             with self._zip.open(self._members[where]) as member:
                 return member.read(size)
         assert self._stream
+        if where < self._stream.tell():
+            self._stream.seek(0)
+        while (at := self._stream.tell()) + STEP < where:  # what is compressed is unpacked up to there, which may take minutes
+            if self._stream.seek(STEP, os.SEEK_CUR) == at:  # its end
+                break
+            self._tick()
         self._stream.seek(where)
         content = self._stream.read(size)
         if len(content) < size:

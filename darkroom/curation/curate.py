@@ -27,7 +27,7 @@ from darkroom.curation.memory import Memory, first_come, key_of, opened, remembe
 from darkroom.curation.page import page
 from darkroom.curation.pairs import DuplicateSettings, compared
 from darkroom.curation.parquet import is_table
-from darkroom.curation.reading import Listing, list_images
+from darkroom.curation.reading import Listing, as_text, list_images
 from darkroom.curation.splitting import SplitSettings
 from darkroom.curation.workers import Looks
 from darkroom.events import Event, ImageRejected, Noted
@@ -195,18 +195,18 @@ def _after_percentages(
 
 def _after_choices(examined: Sequence[Examined], choices: Sequence[Choice]) -> Generator[Event, None, list[Examined]]:
     """What a person dropped is rejected, what a person keeps goes past the filters (if it could be decoded)."""
-    word, used, found = Word(choices), set[Choice](), []
+    word, used, found = Word(choices), set[str | None](), []
     for one in examined:
         choice = word.on(one.path, one.digest)
         if choice is not None:
-            used.add(choice)
+            used |= {choice.sha256, choice.path}
             if choice.choice == "drop":
                 one = replace(one, reason="dropped", detail=choice.reason or "on the keep/drop list")
                 yield ImageRejected(one.path, one.reason, one.detail)
             elif one.fingerprint is not None:
                 one = replace(one, reason="", detail="")
         found.append(one)
-    idle = [choice for choice in choices if choice not in used]
+    idle = [choice for choice in choices if (choice.sha256 or choice.path) not in used]
     if idle:
         yield Noted(f"the keep/drop list names {len(idle)} images that are not here: {idle[0].path or idle[0].sha256}, ...")
     return found
@@ -244,26 +244,27 @@ def _duplicates(
 ) -> Generator[Event, None, list[Duplicate]]:
     """Among the images that passed every filter; those a person keeps come first and are not rejected."""
     word = Word(choices)
-    prints, kept, rows = [], set(), dict[str, int]()
+    prints, kept, contents, rows = [], set(), set[str](), dict[str, int]()
     for row, one in enumerate(examined):
         if one.fingerprint is None or one.reason:
             continue
         rows[one.path] = row
-        if word.on(one.path, one.digest):
-            kept.add(one.path)
+        if (choice := word.on(one.path, one.digest)) and not (choice.sha256 and one.digest in contents):
+            kept.add(one.path)  # a row by content means one of the files that hold it
+            contents.add(one.digest)
         prints.append(one.fingerprint)
     key = settings.model_dump_json(exclude={"same_content"})
     known = yield from compared(prints, settings, memory.compared(key))
     if known.complete:
         memory.remember(known, key)
-    copies = [one for one in find_duplicates(prints, settings, kept, known) if one.path not in kept]
+    copies = find_duplicates(prints, settings, kept, known)
     if content is None or settings.same_content is None:
         return copies
     gone = {one.path for one in copies}
     stay = [one for one in prints if one.path not in gone]
     features = Described(content.records, content.place[[rows[one.path] for one in stay]])
     alike = same_content(features, settings.same_content)
-    more = {one.path: one for one in find_same_content(stay, alike, kept) if one.path not in kept}
+    more = {one.path: one for one in find_same_content(stay, alike, kept)}
     copies = [_passed_on(one, more.get(one.of)) for one in copies]
     return sorted([*copies, *more.values()], key=lambda one: one.path)
 
@@ -299,10 +300,11 @@ def _write_dataset(
 ) -> dict[str, list[str]]:
     """Returns the order in which images first came, by split and shape, to remember."""
     names, orders = ledger.label_names(entries), dict[str, list[str]]()
+    number = {name: place for place, name in enumerate(names)}
     shapes = section.aspect_buckets.shapes(section.image_size)
     for split in SPLITS:
         rows = [index for index, entry in enumerate(entries) if entry.kept and entry.split == split]
-        labels = np.array([names.index(entries[row].label) for row in rows], np.int64)
+        labels = np.array([number[entries[row].label] for row in rows], np.int64)
         paths, captions = tuple(entries[row].path for row in rows), tuple(entries[row].caption for row in rows)
         pixels = squares.only(np.array(rows, np.int64))
         numbers = np.zeros(len(rows), np.int64)
@@ -317,7 +319,7 @@ def _write_dataset(
         about["kept_by_shape"] = ledger.kept_by_shape(entries, shapes)
     ledger.write_json(folder / "dataset.json", about)
     settings = {"duplicates": section.duplicates.model_dump(), "background": list(section.background)}
-    text = card(Path(section.source).name, shapes, filters, settings, entries)
+    text = card(as_text(Path(section.source).resolve().name), shapes, filters, settings, entries)
     (folder / "README.md").write_text(text, encoding="utf-8")
     return orders
 

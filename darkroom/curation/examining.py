@@ -1,5 +1,6 @@
 """One look at one file: read once, decoded, judged by every filter, fingerprinted, cut to the shape to train on."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from darkroom.curation.reading import Candidate
 from darkroom.images import Pixels, cut_to
 from darkroom.shapes import Shape, shape_for
 
+MARK = re.compile(r"#\d+$")  # of a name that an archive holds more than once
 SPARE = 2  # a JPEG is decoded at a reduced size only where that is still this many times the square
 
 
@@ -128,5 +130,5 @@ def look_at(opened: Opened, way: Way) -> Look:
 def _misnamed(path: str, kind: str) -> str:
     if not kind or path.endswith(SUFFIXES[kind]):
         return ""
-    suffix = splitext(path)[1].lower()
+    suffix = splitext(MARK.sub("", path))[1].lower()
     return f"a {kind} whose name ends in {suffix}" if suffix and suffix not in SUFFIXES[kind] else ""

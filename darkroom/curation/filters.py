@@ -1,5 +1,6 @@
 """Quality filters: each gives a verdict on one image. To add one, write a class and name it on the last line."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar, cast
@@ -203,6 +204,8 @@ def _with_value(one: "Filter", scores: Sequence[float]) -> "Filter":
         return one
     share = float(threshold[:-1])
     value = float(np.percentile(scores, share if name == "least" else 100 - share)) if scores else 0.0
+    if isinstance(one, SmallestSide):
+        value = max(1, math.ceil(value))  # sides are whole: the same ones lie below
     return one.model_copy(update={name: value})
 
 

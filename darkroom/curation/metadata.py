@@ -47,9 +47,15 @@ def unknown_columns(columns: Iterable[str]) -> list[str]:
     return sorted(set(map(str, columns)) - {FILE_NAME, *CAPTIONS, *LABELS})
 
 
+def told_in(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without what says nothing."""
+    return {name: value for name, value in row.items() if value is not None and value != ""}
+
+
 def label_in(row: Mapping[str, Any]) -> str | None:
     """The label that a row gives, as text; None where it gives none, or something that is no text and no number."""
-    return next((_text(row[name]) for name in LABELS if isinstance(row.get(name), str | int | float) and row[name] != ""), None)
+    told = (_text(row[name]).strip() for name in LABELS if isinstance(row.get(name), str | int | float))
+    return next(filter(None, told), None)
 
 
 def _text(value: str | float) -> str:
@@ -101,6 +107,9 @@ def from_sidecars(sidecars: Mapping[str, bytes], notes: list[str]) -> dict[str, 
     """A row made of the sidecars of one image: name of the sidecar -> content. A .txt gives the caption before a .json does."""
     row: dict[str, Any] = {}
     for name, content in sorted(sidecars.items()):  # .cls, .json, .txt
+        if len(content) >= MOST_BYTES:
+            notes.append(f"{name}: {MOST_BYTES // 1024} KiB or more, which is no caption; passed over")
+            continue
         try:
             text = content.decode("utf-8-sig").strip()
             if name.lower().endswith(".txt"):

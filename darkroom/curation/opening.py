@@ -3,6 +3,7 @@
 import hashlib
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +31,13 @@ class Opened:
 
 
 class Reader:
-    """Reads candidates; `top` is the source folder, or the folder of the source file. The archive read last stays open."""
+    """Reads candidates; `top` is the source folder, or the folder of the source file. The archive read last stays open.
 
-    def __init__(self, top: Path) -> None:
-        self.top = top
+    `tick` is called now and then while a member of an archive is looked for.
+    """
+
+    def __init__(self, top: Path, tick: Callable[[], None] = lambda: None) -> None:
+        self.top, self._tick = top, tick
         self._key: tuple[object, ...] = ()
         self._held: Archive | Group | None = None
 
@@ -73,7 +77,7 @@ class Reader:
         key = (name, stamp, where if kind == "row" else -1)
         if key != self._key or self._held is None:
             self.__exit__()
-            self._held = _group(file, where) if kind == "row" else Archive(file, kind)
+            self._held = _group(file, where) if kind == "row" else Archive(file, kind, self._tick)
             self._key = key
         content = self._held.read(*((size, 0) if kind == "row" else (where, size)))
         return Opened(content, hashlib.sha256(content).hexdigest(), candidate.stamp)

@@ -1,7 +1,7 @@
 """Parquet files with a column of images, such as Hugging Face data sets: rows listed and read where they lie."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from darkroom.curation import metadata
 from darkroom.curation.reading import Candidate, Found
 
 IMAGES = ("image", "img", "jpg", "png", "webp", "bytes", "content")  # what data sets name the column; else the only one it can be
+BUFFER = 1024 * 1024  # bytes read ahead: by itself Arrow would read a whole row group
+AT_ONCE = 16  # rows held
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError)
 
 
@@ -77,25 +79,50 @@ def _label(told: dict[str, Any], classes: dict[str, list[str]]) -> str:
         value = told.get(name)
         if isinstance(value, int) and 0 <= value < len(names):
             return names[value]
-    return metadata.label_in(told) or ""
+    none = {name for name in classes if isinstance(told.get(name), int) and told[name] < 0}  # how Hugging Face says: no label
+    return metadata.label_in({name: value for name, value in told.items() if name not in none}) or ""
+
+
+def _checked(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except MemoryError as error:  # Arrow's own is one of both
+        raise OSError(f"memory does not suffice for some rows of this Parquet file: {error}") from None
+    except pa.ArrowException as error:
+        raise OSError(f"a damaged Parquet file: {error}") from None
 
 
 class Group:
-    """The images of one row group, to read one row after the other. Raises OSError where they are damaged."""
+    """The images of one row group, some at a time, to read onwards: a group may be all of a file.
+
+    Raises OSError where they are damaged.
+    """
 
     def __init__(self, file: Path, group: int) -> None:
-        try:
-            with pq.ParquetFile(file) as opened:
-                self._images = opened.read_row_group(group, columns=[image_column(opened.schema_arrow)]).column(0)
-        except pa.ArrowException as error:
-            raise OSError(f"a damaged Parquet file: {error}") from None
+        self._opened = _checked(lambda: pq.ParquetFile(file, buffer_size=BUFFER, pre_buffer=False))
+        self._group = group
+        self._begin()
+
+    def _begin(self) -> None:
+        column = image_column(self._opened.schema_arrow)
+        self._coming = self._opened.iter_batches(AT_ONCE, row_groups=[self._group], columns=[column], use_threads=False)
+        self._first, self._some = 0, pa.array([])
 
     def close(self) -> None:
-        """Nothing is held open."""
+        """Let go of the file."""
+        self._opened.close()
 
     def read(self, row: int, _: int) -> bytes:
         """The image of a row. Raises FileNotFoundError for a row that only names a file."""
-        value = self._images[row].as_py()
+        if row < self._first:
+            self._begin()
+        while row >= self._first + len(self._some):
+            self._first += len(self._some)
+            some = _checked(lambda: next(self._coming, None))
+            if some is None:
+                raise OSError("a damaged Parquet file: it has fewer rows than it says")
+            self._some = some.column(0)
+        value = self._some[row - self._first].as_py()
         content = value.get("bytes") if isinstance(value, dict) else value
         if content is None:
             raise FileNotFoundError(2, "the row holds no bytes, only the name of a file" if value else "the row is empty")

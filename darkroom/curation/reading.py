@@ -8,6 +8,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from posixpath import basename, dirname, splitext
 from typing import Any
@@ -104,6 +105,10 @@ def _take_members(findings: Findings, place: str, inside: str, files: Iterable[F
     with_images = [name for name, found in folders.items() if any(_looks_like_image(one) for one in found)]
     tops = {name.split("/")[0] for name in with_images}
     wrapped = len(tops) == 1 and all("/" in name for name in with_images)
+    if len(tops) == 1 and not wrapped and len({name.split("/")[1] for name in with_images if "/" in name}) > 1:
+        (top,) = tops  # several folders in one, and some images beside them: these tell no label
+        wrapped = True
+        findings.notes.append(f"{inside}{top}: a folder around folders of images; those beside the folders get no label")
     for name in sorted(folders):
         below = name.partition("/")[2] if wrapped else name
         where = "/".join(part for part in (place, below) if part)
@@ -121,7 +126,8 @@ def _take(findings: Findings, place: str, files: Sequence[Found], read: Any) -> 
             above = dirname(one.path)
             found = metadata.rows_of(one.path, read(one) or b"", findings.notes)
             by_path = {f"{above}/{name}" if above else name: row for name, row in found.items()}
-            findings.rows |= by_path
+            for path, row in by_path.items():  # two metadata files may each tell something of an image
+                findings.rows[path] = {**findings.rows.get(path, {}), **metadata.told_in(row)}
             findings.named[one.path] = set(by_path)
     images = [one for one in files if splitext(one.path)[1].lower() in IMAGE_SUFFIXES]
     stems = {splitext(one.path)[0] for one in images}
@@ -139,10 +145,17 @@ def _take(findings: Findings, place: str, files: Sequence[Found], read: Any) -> 
     label = label_of(place, findings.splits) if images else ""
     for one in images:
         beside = {name: read(text) or b"" for name, text in texts.get(splitext(one.path)[0], {}).items()}
-        row = {**metadata.from_sidecars(beside, findings.notes), **findings.rows.get(one.path, {})}
-        told = metadata.label_in(row)
-        candidate = Candidate(one.path, label if told is None else told, metadata.caption_in(row), one.stamp, one.place)
-        findings.candidates.append(candidate)
+        rows = findings.rows.get(one.path, {}), metadata.from_sidecars(beside, findings.notes)
+        labels, captions = map(metadata.label_in, rows), map(metadata.caption_in, rows)  # the first that tells one counts
+        findings.candidates.append(
+            Candidate(
+                path=one.path,
+                label=next((told for told in labels if told is not None), label),
+                caption=next((told for told in captions if told is not None), None),
+                stamp=one.stamp,
+                place=one.place,
+            )
+        )
 
 
 def label_of(place: str, splits: set[str]) -> str:
@@ -155,10 +168,7 @@ def label_of(place: str, splits: set[str]) -> str:
 
 
 def _listing(findings: Findings) -> Listing:
-    candidates = sorted(findings.candidates, key=lambda one: one.path)
-    for index in range(1, len(candidates)):  # an archive may hold a name twice
-        if candidates[index].path == candidates[index - 1].path:
-            candidates[index] = replace(candidates[index], path=f"{candidates[index].path}#{index}")
+    candidates = _named_once(sorted(findings.candidates, key=lambda one: one.path))
     paths = {one.path for one in candidates} if findings.named else set()
     notes = findings.notes[:MOST_NOTES]
     if len(findings.notes) > MOST_NOTES:
@@ -171,6 +181,20 @@ def _listing(findings: Findings) -> Listing:
         found = ", ".join(sorted(findings.splits))
         notes.append(f"top folders named like splits are no labels, and Darkroom splits by itself: {found}")
     return Listing(tuple(candidates), dict(sorted(findings.others.items())), tuple(notes))
+
+
+def _named_once(candidates: list[Candidate]) -> list[Candidate]:
+    """Sorted by path; of several of one name, as an archive may hold them, the second is called `name#2`, and so on."""
+    if all(one.path != other.path for one, other in pairwise(candidates)):
+        return candidates
+    taken, found, number, before = {one.path for one in candidates}, list[Candidate](), 1, ""
+    for one in candidates:
+        number = number + 1 if one.path == before else 1
+        before = one.path
+        while number > 1 and f"{before}#{number}" in taken:
+            number += 1
+        found.append(replace(one, path=f"{before}#{number}") if number > 1 else one)
+    return sorted(found, key=lambda one: one.path)
 
 
 def as_text(name: str) -> str:

@@ -19,8 +19,8 @@ class WhatIfError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class WhatIf:
-    """Paths of images that would leave the data set, and of those that would come in unless they duplicate another;
-    how many were kept; and the labels of all of them."""
+    """Paths of images that would leave the data set, and of those that would come in unless they duplicate another (such as the
+    copies of one that leaves); how many were kept; and the labels of all of them."""
 
     leaving: tuple[str, ...]
     coming: tuple[str, ...]
@@ -42,20 +42,17 @@ def what_if(dataset: Path, thresholds: Mapping[str, float]) -> WhatIf:
     read: TypeAdapter[list[Filter]] = TypeAdapter(list[Filter])
     old, new = read.validate_python(before), read.validate_python(after)
     scores = [f"score_{one.kind}" for one in old]
-    leaving, coming, labels, kept = [], [], {}, 0
-    for row in pq.read_table(manifest, columns=["path", "label", "kept", "reason", *scores]).to_pylist():
-        kept += row["kept"]
-        if any(row[name] is None for name in scores):
-            continue
-        was, would = first_failed(old, row), first_failed(new, row)
-        if row["kept"] and not was and would:
-            leaving.append(row["path"])
-        elif row["reason"] and row["reason"] == was and not would:
-            coming.append(row["path"])
-        else:
-            continue
-        labels[row["path"]] = row["label"]
-    return WhatIf(tuple(leaving), tuple(coming), kept, labels)
+    columns = ["path", "label", "kept", "reason", "duplicate_of", *scores]
+    rows = pq.read_table(manifest, columns=columns).to_pylist()
+    judged = [row for row in rows if all(row[name] is not None for name in scores)]
+    pass_now = [row for row in judged if not first_failed(new, row)]
+    passed = {row["path"] for row in judged if not first_failed(old, row)}
+    left = {row["path"] for row in judged if row["kept"] and row["path"] in passed and first_failed(new, row)}
+    kinds = {one.kind for one in old}
+    coming = [row["path"] for row in pass_now if row["reason"] in kinds or row["duplicate_of"] in left]
+    labels = {row["path"]: row["label"] for row in rows}
+    leaving = [row["path"] for row in judged if row["path"] in left]
+    return WhatIf(tuple(leaving), tuple(coming), sum(row["kept"] for row in rows), labels)
 
 
 def first_failed(filters: Sequence[Filter], scores: Mapping[str, Any]) -> str:

@@ -141,7 +141,10 @@ def _ready(crew: Sequence[_Worker], most_seconds: float) -> list[_Worker]:
 
 
 def _heard(worker: _Worker) -> Answer | None:
-    """An answer; None if the worker ended, or only says that it began. Raises RuntimeError for an error of ours in it."""
+    """An answer; None if the worker ended, or only says that it began, or is on its way.
+
+    Raises RuntimeError for an error of ours in it.
+    """
     if worker.ended:
         return None
     try:
@@ -151,8 +154,7 @@ def _heard(worker: _Worker) -> Answer | None:
         return None
     if isinstance(answer, str):
         raise RuntimeError(f"a process that examines images failed: {answer}")
-    if not worker.ready:
-        worker.ready, worker.since = True, time.monotonic()
+    worker.ready, worker.since = True, time.monotonic()
     return answer if isinstance(answer, Answer) else None
 
 
@@ -179,7 +181,13 @@ def serve(handle: int) -> None:
     line = Connection(handle)
     try:
         errand: Errand = line.recv()
-        known, reader = Known(errand.known), Reader(errand.top)
+
+        def tick() -> None:
+            """The way to a member of a compressed archive is long; it is no time of the image."""
+            signal.setitimer(signal.ITIMER_REAL, errand.most_seconds)
+            line.send(None)
+
+        known, reader = Known(errand.known), Reader(errand.top, tick)
         line.send(None)  # ready
         while True:
             path, place, stamp, digest_only = line.recv()

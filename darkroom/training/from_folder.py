@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from darkroom.augmentation import AugmentSection, augment
 from darkroom.curation.curate import CurateSection, curate
+from darkroom.curation.walking import files_of, found_at
 from darkroom.events import Event, Noted, kept
 from darkroom.networks.captioned import PretrainedCaptionedSettings
 from darkroom.networks.pretrained_text import FOLDER as TEXT_ENCODER
@@ -52,9 +53,11 @@ class Request:
 
     def facts(self) -> dict[str, Any]:
         """All that decides the model, as JSON; the images by their names, sizes and times."""
-        files = [self.source] if self.source.is_file() else sorted(self.source.rglob("*"))  # an archive, or a folder
-        listed = [(str(file.relative_to(self.source)), file.stat()) for file in files if file.is_file()]
-        text = json.dumps([(name, status.st_size, status.st_mtime_ns) for name, status in listed])
+        if self.source.is_file():  # an archive
+            found = [found_at(self.source, self.source.name)]
+        else:
+            found = [one for _, files in files_of(self.source, []) for one in files]
+        text = json.dumps(sorted((one.path, *one.stamp.split()[:2]) for one in found))
         sections = {name: getattr(self, name).model_dump(mode="json") for name in ("curate", "augment", "train")}
         network = self.train.network
         if isinstance(network, PretrainedCaptionedSettings):

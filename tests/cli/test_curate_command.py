@@ -27,6 +27,7 @@ def test_any_folder_without_a_workspace(images: Path, tmp_path: Path, capsys: py
 
 def test_what_is_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "mine/data/curated").mkdir(parents=True)
+    (tmp_path / "here/data").mkdir(parents=True)  # where `--out here` would put the data set
     (tmp_path / "mine/data/curated/precious.txt").write_text("mine")
     for words, message in {
         ("curate",): "darkroom curate FOLDER --out DIR",
@@ -34,7 +35,9 @@ def test_what_is_refused(images: Path, tmp_path: Path, capsys: pytest.CaptureFix
         ("curate", str(images), "--out", str(images / "out")): "lies in the folder of images",
         ("curate", str(images), "--out", str(tmp_path / "mine")): "files that darkroom did not write",
         ("curate", str(images), "--out", str(tmp_path / "o"), "--size", "3"): "`curate.image_size`",
+        ("curate", str(tmp_path / "here/data"), "--out", str(tmp_path / "here")): "lies in the folder of images",
         ("curate", "--out", str(tmp_path), "--what-if", "sharpness"): "expected FILTER=VALUE",
+        ("curate", "--out", str(tmp_path), "--what-if", "sharpness=inf"): "expected FILTER=VALUE",
     }.items():
         assert main(list(words)) == 1
         assert message in capsys.readouterr().err

@@ -20,7 +20,7 @@ from darkroom.curation.fingerprints import (
     small_picture,
 )
 from darkroom.curation.likeness import Floats, Pixels, Small, agreements
-from darkroom.curation.pairs import DuplicateSettings
+from darkroom.curation.pairs import Compared, DuplicateSettings, Pair
 from tests.darkroom.curation.made_pictures import encoded, picture
 from tests.darkroom.curation.made_pictures import photograph as grainy
 
@@ -261,3 +261,14 @@ def test_two_small_things_in_an_empty_sky_are_no_copies_though_most_of_both_is_b
     assert find_duplicates([one, replace(other, perceptual_hash=one.perceptual_hash)], SETTINGS) == []
     brighter = print_of("c", ImageEnhance.Brightness(skies[0]).enhance(1.2))
     assert [copy.path for copy in find_duplicates([one, brighter], SETTINGS)] == ["c"]
+
+
+def test_what_a_person_keeps_stays_and_others_are_compared_with_it() -> None:
+    kept, also, copy = (print_of(name, photograph(seed)) for name, seed in (("a", 1), ("b", 2), ("d", 3)))
+    pairs = (Pair(kept.pixel_digest, also.pixel_digest, 0.95, ""), Pair(also.pixel_digest, copy.pixel_digest, 0.95, ""))
+    digests = np.array(sorted(one.pixel_digest for one in (kept, also, copy)), np.bytes_)
+    found = find_duplicates([kept, also, copy], SETTINGS, {"a", "b"}, Compared(digests, pairs))
+    assert [(one.path, one.of) for one in found] == [("d", "b")]
+    twin = print_of("b", photograph(1))
+    assert find_duplicates([kept, twin], SETTINGS, {"a", "b"}) == []
+    assert [one.path for one in find_duplicates([kept, twin], SETTINGS, {"b"})] == ["a"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from darkroom.curation.comparing import Changes, compare, read_rows
 from darkroom.curation.what_if import WhatIfError, what_if
@@ -33,6 +34,31 @@ def test_the_answer_is_what_a_run_with_these_thresholds_does(images: Path, run: 
     assert set(answer.coming) == came
     assert answer.leaving or answer.coming
     assert sum(answer.by_label(answer.coming).values()) == len(came)
+
+
+def test_copies_of_an_image_that_leaves_may_come_and_what_fails_two_filters_comes_when_both_are_loose(
+    images: Path, run: Run, tmp_path: Path
+) -> None:
+    scored(images)
+    for number in range(4):  # enlarged copies, which win by their size and are less sharp
+        small = picture(700 + number)
+        (images / f"small-{number}.png").write_bytes(encoded(small))
+        large = small.resize((2 * small.width, 2 * small.height), Image.Resampling.BICUBIC)
+        (images / f"small-{number}-large.png").write_bytes(encoded(large))
+    filters = [{"kind": "smallest_side", "least": "2%"}, {"kind": "sharpness", "least": 0}, {"kind": "contrast", "least": "20%"}]
+    run(images, filters=filters)
+    rows = manifest(tmp_path / "out")
+    originals = [name for name in rows if name.endswith("-large.png") and rows[name]["kept"]]
+    copies = {name for name, row in rows.items() if row["duplicate_of"] in originals}
+    assert originals and copies
+    between = max(rows[name]["score_sharpness"] for name in originals) + 0.01
+    answer = what_if(tmp_path / "out", {"sharpness": between})
+    assert set(originals) <= set(answer.leaving)
+    assert {name for name in copies if rows[name]["score_sharpness"] >= between} <= set(answer.coming)
+    loose = what_if(tmp_path / "out", {"sharpness": 0, "contrast": 0, "smallest_side": 1})
+    assert set(loose.coming) == {
+        name for name, row in rows.items() if row["reason"] in ("sharpness", "contrast", "smallest_side")
+    }
 
 
 def test_what_cannot_be_answered_says_why(images: Path, run: Run, tmp_path: Path) -> None:

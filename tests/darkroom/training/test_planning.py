@@ -62,6 +62,15 @@ def test_an_archive_that_changes_is_another_request(tmp_path: Path, pictures: Pa
     assert before["images"] != after["images"] and before | {"images": ""} == after | {"images": ""}
 
 
+def test_images_in_a_linked_folder_belong_to_what_is_asked(tmp_path: Path, pictures: Path) -> None:
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "all").symlink_to(pictures)
+    asked = replace(request_for(pictures), source=tmp_path / "linked")
+    before = asked.facts()
+    next(pictures.rglob("*.png")).unlink()
+    assert asked.facts()["images"] != before["images"]
+
+
 def test_a_folder_becomes_a_model_folder_and_the_same_again_is_unchanged(tmp_path: Path, pictures: Path) -> None:
     out, before = tmp_path / "model", digest_of(pictures)
     asked = iter([False, False, True])
