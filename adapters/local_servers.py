@@ -9,18 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import httpx
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from adapters import machine
+from darkroom.refs import write_whole
 
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
 SUFFIX = ".server.json"  # of the record of a server that was started
+LEASE = ".lease"  # of a file that a process holds a lock on while it uses a server
+_STARTED: set[str] = set()
 GRACE = 20.0  # seconds to end by itself before it is killed
 PATIENCE = 180  # seconds: a first start writes a database, on a busy machine
 
@@ -36,7 +40,7 @@ def prefect_api(tell: Callable[[str], None], port: int | None = None) -> str:
     PREFECT_API_URL for this process: call it before anything imports prefect. Raises ServerError.
     """
     machine.set_quiet()
-    given = machine.setting("PREFECT_API_URL")
+    given = (machine.setting("PREFECT_API_URL") or "").rstrip("/")
     if given:
         if not answers(f"{given}/health"):
             raise ServerError(
@@ -68,31 +72,33 @@ def mlflow_name(store: str) -> str:
 
 def running() -> set[str]:
     """The names of the servers that darkroom started and that run."""
-    return {record.name.removesuffix(SUFFIX) for record in _records() if _is_ours(json.loads(record.read_text(encoding="utf-8")))}
+    return {record.name.removesuffix(SUFFIX) for record in _records() if (server := _told_in(record)) and _is_ours(server)}
 
 
-def fallen() -> list[str]:
-    """The names of the servers that darkroom started and that have ended without being told to."""
-    return sorted({record.name.removesuffix(SUFFIX) for record in _records()} - running())
+def ports() -> dict[str, int]:
+    """The port of each server that darkroom started and that runs."""
+    told = {record.name.removesuffix(SUFFIX): _told_in(record) for record in _records()}
+    return {name: server["port"] for name, server in told.items() if server and _is_ours(server)}
 
 
-def restart(name: str, store: str, tell: Callable[[str], None]) -> None:
-    """Start a fallen server again where it was: those who use it know its address. Raises ServerError."""
+def restart(name: str, port: int, store: str, tell: Callable[[str], None]) -> None:
+    """Start a server that has ended again where it was: those who use it know its address. Raises ServerError."""
     with FileLock(machine.home() / "servers.lock"):
         record = machine.home() / f"{name}{SUFFIX}"
-        server = json.loads(record.read_text(encoding="utf-8"))
-        if not _is_ours(server):  # else another `darkroom up` was quicker
-            _started(name, server["port"], tell, store)
+        server = _told_in(record)
+        if server is None or not _is_ours(server):  # else another `darkroom up` was quicker
+            _started(name, port, tell, store)
 
 
-def stop_servers(keep: Collection[str] = ()) -> list[str]:
-    """End the servers that darkroom started, but those named in `keep`. Returns their addresses, once they are gone."""
+def stop_servers(names: Collection[str] | None = None) -> list[str]:
+    """End the servers that darkroom started; only those of these names, if some are given. Returns their addresses, once they
+    are gone."""
     stopped, ending = [], []
     for record in _records():
-        server = json.loads(record.read_text(encoding="utf-8"))
-        if record.name.removesuffix(SUFFIX) in keep:
+        server = _told_in(record)
+        if names is not None and record.name.removesuffix(SUFFIX) not in names:
             continue
-        if _is_ours(server):
+        if server and _is_ours(server):
             os.killpg(server["pid"], signal.SIGTERM)
             stopped.append(server["url"])
             ending.append(server)
@@ -121,6 +127,48 @@ def masked(address: str) -> str:
             "",
         )
     )
+
+
+def started_here() -> set[str]:
+    """The names of the servers that this process started."""
+    return set(_STARTED)
+
+
+@contextmanager
+def used(names: Collection[str]) -> Iterator[None]:
+    """Say that servers are in use by this process, until the block ends."""
+    with ExitStack() as stack:
+        for name in names:
+            lease = machine.home() / f"{name}.{os.getpid()}{LEASE}"
+            stack.callback(lease.unlink, missing_ok=True)
+            stack.enter_context(FileLock(lease))
+        yield
+
+
+def used_elsewhere() -> set[str]:
+    """The names of the servers that another process said it uses."""
+    return {lease.name.split(".")[0] for lease in machine.home().glob(f"*{LEASE}") if _is_held(lease)}
+
+
+def _is_held(lease: Path) -> bool:
+    """Whether another process holds it; what one left behind when it died goes."""
+    if lease.name.endswith(f".{os.getpid()}{LEASE}"):
+        return False
+    try:
+        with FileLock(lease, timeout=0):
+            lease.unlink(missing_ok=True)
+    except Timeout:
+        return True
+    return False
+
+
+def _told_in(record: Path) -> dict[str, Any] | None:
+    """A record; None where it cannot be read: a disk that was full, or a crash."""
+    try:
+        server = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return server if isinstance(server, dict) and {"url", "port", "pid"} <= server.keys() else None
 
 
 def _records() -> list[Path]:
@@ -158,15 +206,13 @@ def _recorded(name: str, health: str) -> str | None:
     record = machine.home() / f"{name}{SUFFIX}"
     if not record.exists():
         return None
-    server = json.loads(record.read_text(encoding="utf-8"))
+    server = _told_in(record)
     started = time.monotonic()
-    while not answers(server["url"] + health):
-        if not _is_ours(server):
-            return None
+    while server and _is_ours(server) and not answers(server["url"] + health):  # at its port, another program may answer
         if time.monotonic() - started > PATIENCE:
             raise ServerError(f"the local server at {server['url']} runs but does not answer; `darkroom down` ends it")
         time.sleep(0.5)
-    return str(server["url"])
+    return str(server["url"]) if server and _is_ours(server) else None
 
 
 def _is_ours(server: dict[str, Any]) -> bool:
@@ -214,12 +260,18 @@ def _started(name: str, port: int, tell: Callable[[str], None], store: str = "")
             start_new_session=True,
             cwd=machine.home(),
         )
-    started = time.monotonic()
-    while not answers(url + health):
-        if process.poll() is not None or time.monotonic() - started > PATIENCE:
-            process.kill()
-            raise ServerError(f"the local {name} server did not start on port {port}; its log: {log}")
-        time.sleep(0.3)
-    record = {"url": url, "port": port, "pid": process.pid}
-    (machine.home() / f"{name}{SUFFIX}").write_text(json.dumps(record), encoding="utf-8")
+    record, started = machine.home() / f"{name}{SUFFIX}", time.monotonic()
+    write_whole(record, json.dumps({"url": url, "port": port, "pid": process.pid}).encode())
+    try:
+        while not answers(url + health):
+            if process.poll() is not None or time.monotonic() - started > PATIENCE:
+                raise ServerError(f"the local {name} server did not start on port {port}; its log: {log}")
+            time.sleep(0.3)
+    except BaseException:  # an interrupt too: no server stays that nobody knows of
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        record.unlink(missing_ok=True)
+        raise
+    _STARTED.add(name)
     return url

@@ -1,9 +1,12 @@
 """Runs of flows that lost their process, or their reason: put back into the queue, or taken out of it."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+LATELY = timedelta(days=1)
+BEGUN = ("RUNNING", "PENDING", "PAUSED", "CANCELLING", "CANCELLED", "COMPLETED", "FAILED", "CRASHED")
 STARTS = 4  # of one run: what crashes again and again (out of memory, say) is left for a person to look at
 
 
@@ -48,8 +51,9 @@ def _was_cancelled(states: Sequence[Any]) -> bool:
 
 def put_back(names: Sequence[str]) -> list[str]:
     """Put the runs of these deployments that nobody runs any more back into the queue. Returns the runs' names. One that
-    waited for a person's answer asks again; one that was being cancelled is cancelled. One that crashed goes on, too, if it may:
-    what outlives its server for a moment and writes a line into the pipe that nobody reads ends so, and no hook hears of it.
+    waited for a person's answer asks again; one that was being cancelled is cancelled. A deployment's latest run goes on, too, if
+    it crashed lately: what outlives its server for a moment and writes a line into the pipe that nobody reads ends so, and no
+    hook hears of it.
 
     Only for a time when none of them can be running: before they are served. A run's process that outlived its server holds
     the workspace's lock, so that the one put back waits for it and then finds its work done.
@@ -60,8 +64,8 @@ def put_back(names: Sequence[str]) -> list[str]:
     lost = []
     with get_client(sync_client=True) as client:
         left = [one for name in names for one in _runs(client, name, "RUNNING", "PENDING", "PAUSED", "CANCELLING")]
-        crashed = [one for name in names for one in _runs(client, name, "CRASHED") if _may_go_on(client, one)]
-        for run in left + crashed:
+        latest = [one for name in names for one in _runs(client, name, *BEGUN)[:1]]
+        for run in left + [one for one in latest if _crashed_lately(one) and _may_go_on(client, one)]:
             if run.state.is_cancelling():
                 state: Any = Cancelled(message="its process ended while it was being cancelled")
                 client.set_flow_run_state(run.id, state, force=True)
@@ -69,6 +73,10 @@ def put_back(names: Sequence[str]) -> list[str]:
                 _again(client, run)
             lost.append(run.name)
     return lost
+
+
+def _crashed_lately(run: Any) -> bool:
+    return bool(run.state.is_crashed()) and run.state.timestamp > datetime.now(UTC) - LATELY
 
 
 def supersede(flow: str, workspace: Path, why: str) -> list[str]:

@@ -4,7 +4,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from adapters import local_servers, machine, mlflow_run, supervising, workspace
@@ -30,9 +30,17 @@ def up(folder: Path | None, ports: tuple[int | None, int | None], image_port: in
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    before = local_servers.running()
+    try:
+        return _kept_up(found, ports, image_port, ended)
+    finally:
+        for address in local_servers.stop_servers(local_servers.started_here() - local_servers.used_elsewhere()):
+            say(f"ended {address}")
+
+
+def _kept_up(found: Path, ports: tuple[int | None, int | None], image_port: int, ended: threading.Event) -> int:
     api, store = _servers(found, ports)
-    with_flows = {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": store}
+    # PYTHONSAFEPATH: what lies in the folder that this is started in, such as a cli.py, is no part of darkroom.
+    with_flows = {"PREFECT_API_URL": api, "MLFLOW_TRACKING_URI": store, "PYTHONSAFEPATH": "1"}
     word = [sys.executable, "-m", "cli"]
     port = image_port if machine.port_is_free(image_port) else machine.free_port()
     parts = [
@@ -42,11 +50,9 @@ def up(folder: Path | None, ports: tuple[int | None, int | None], image_port: in
     ]
     say(f"Images      http://127.0.0.1:{port}")
     say("serving the flows; start them in the Prefect UI under Deployments. Ctrl-C ends this")
-    try:
-        supervising.keep_running(parts, say, _servers_kept(found, ports), ended)
-    finally:
-        for address in local_servers.stop_servers(keep=before):
-            say(f"ended {address}")
+    names = {"prefect", local_servers.mlflow_name(mlflow_run.store_of(found))} & local_servers.running()
+    with local_servers.used(names):
+        supervising.keep_running(parts, say, _servers_kept(found, names), ended)
     return 0
 
 
@@ -109,17 +115,16 @@ def _servers(found: Path, ports: tuple[int | None, int | None] = (None, None)) -
     return api, address
 
 
-def _servers_kept(found: Path, ports: tuple[int | None, int | None]) -> Callable[[], None]:
-    """A check that starts the servers again where they have died."""
-    store, state = mlflow_run.store_of(found), {"next": 0.0}
-    ours = {"prefect": "", local_servers.mlflow_name(store): store}
+def _servers_kept(found: Path, names: Collection[str]) -> Callable[[], None]:
+    """A check that starts these servers again where they have ended, by themselves or by another's word."""
+    store, state, ports = mlflow_run.store_of(found), {"next": 0.0}, local_servers.ports()
 
     def check() -> None:
         if time.monotonic() >= state["next"]:
             state["next"] = time.monotonic() + 10
-            for name in ours.keys() & set(local_servers.fallen()):
+            for name in set(names) - local_servers.running():
                 say(f"{name} has ended; it is started again")
-                local_servers.restart(name, ours[name], say)
+                local_servers.restart(name, ports[name], "" if name == "prefect" else store, say)
 
     return check
 

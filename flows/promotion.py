@@ -27,7 +27,7 @@ def promotion(
         settings: Settings to write to the workspace's params.yaml first; none leaves it as it is.
         version: The version to promote: a number, or an alias such as challenger.
         force: Promote it although a gate refuses it; a reason is needed, and is recorded.
-        reason: Why; kept in the audit log.
+        reason: Why; kept in the audit log. Whoever gives one has decided: nobody is asked for approval again.
     """
     with opened(workspace, settings) as job:
         compared = prepare(job, version)

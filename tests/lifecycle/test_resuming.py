@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelled, Cancelling, Crashed, Pending, Running
 
-from adapters import local_servers
+from adapters import local_servers, resuming
 from adapters.resuming import STARTS, go_on, put_back
 
 pytestmark = pytest.mark.servers
@@ -45,14 +46,26 @@ def kind(client: Any, run: Any) -> str:
     return str(client.read_flow_run(run.id).state.type.value)
 
 
-def test_runs_that_nobody_runs_are_put_back(client: Any) -> None:
+def test_runs_that_nobody_runs_any_more_are_put_back(client: Any) -> None:
     killed = after(client, Pending(), Running())
     crashed = after(client, Pending(), Running(), Crashed(message="it reported its own death, and no hook heard of it"))
     cancelled = after(client, Pending(), Running(), Cancelling(), Crashed())
     ended = after(client, Pending(), Running(), Cancelled())
-    assert set(put_back(["lived/here", "lived/nowhere"])) == {killed.name, crashed.name}
-    assert [kind(client, one) for one in (killed, crashed)] == ["SCHEDULED", "SCHEDULED"]
+    assert put_back(["lived/here", "lived/nowhere"]) == [killed.name], "another run began after the one that crashed"
+    assert [kind(client, one) for one in (killed, crashed)] == ["SCHEDULED", "CRASHED"]
     assert [kind(client, one) for one in (cancelled, ended)] == ["CRASHED", "CANCELLED"]
+
+
+def test_the_latest_run_is_put_back_where_it_crashed_lately_and_nobody_cancelled_it(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crashed = after(client, Pending(), Running(), Crashed(message="it reported its own death, and no hook heard of it"))
+    monkeypatch.setattr(resuming, "LATELY", timedelta(0))
+    assert put_back(["lived/here"]) == [] and kind(client, crashed) == "CRASHED"
+    monkeypatch.undo()
+    assert put_back(["lived/here"]) == [crashed.name] and kind(client, crashed) == "SCHEDULED"
+    cancelled = after(client, Pending(), Running(), Cancelling(), Crashed())
+    assert put_back(["lived/here"]) == [] and kind(client, cancelled) == "CRASHED"
 
 
 @pytest.mark.parametrize("life", [(Pending, Running, Crashed), (Pending, Crashed)], ids=["while it runs", "before it runs"])
