@@ -126,6 +126,7 @@ class Engine:
     def _work(self) -> None:
         while share := self._next():
             self._draw(share)
+            del share  # nor the model, which may have been replaced
 
     def _next(self) -> Share:
         """The next batch, once it is full or its oldest order has lingered; nothing when the engine is to stop."""

@@ -62,6 +62,10 @@ class Job:
         done = 1.0 if state == "done" else self.order.progress
         return JobTold(id=self.id, state=state, done=done, count=len(self.order.rows), detail=str(error or ""))
 
+    def end(self, _: object) -> None:
+        """Its order has ended: what is left of it keeps no network in memory."""
+        self.ended, self.order = time.monotonic(), self.order.ended()
+
     async def events(self) -> AsyncIterator[JobTold | Forming]:
         """How far it is, and its images as they form, until it ends. A slow client misses steps, not the end."""
         seen: dict[int, int] = {}
@@ -89,6 +93,7 @@ class Jobs:
         self._forget()
         job = Job(order)
         self._jobs[job.id] = job
+        order.future.add_done_callback(job.end)
         return job
 
     def get(self, name: str) -> Job:
@@ -103,9 +108,6 @@ class Jobs:
     def _forget(self) -> None:
         """Ended jobs go when they are old, or too many; the oldest first."""
         now = time.monotonic()
-        for job in self._jobs.values():
-            if job.order.future.done() and not job.ended:
-                job.ended, job.order = now, job.order.ended()
         ended = sorted((job for job in self._jobs.values() if job.ended), key=lambda job: job.ended)
         for place, job in enumerate(ended):
             if now - job.ended > KEPT_FOR or place < len(ended) - KEPT:

@@ -7,6 +7,7 @@ on it: an order holds its model.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from serving.loaded import Loaded, Offer
 
@@ -96,7 +97,8 @@ class Watch:
     def _look(self) -> None:
         while not self._ended.is_set():
             for slot in self._slots:
-                slot.look()
+                with suppress(OSError):  # what it says cannot be printed: a full disk, a pipe that nobody reads
+                    slot.look()
             self._ended.wait(self._every)
 
 

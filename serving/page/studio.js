@@ -77,7 +77,6 @@ function settle(model) {
   put("guidance", model.drawing.guidance);
   put("away", model.drawing.away);
   $("away-part").hidden = !model.weaker_digest;
-  put("steps", model.drawing.steps);
   if (innerWidth < 600) $("count").value = 4; // two by two fill a phone
   $("compare-part").hidden = !models.challenger || models.challenger.version === model.version;
   $("seed").value = newSeed();
@@ -111,7 +110,7 @@ function outputs() {
 }
 
 function presetSteps() {
-  if (chosen("preset")) put("steps", models.champion.presets[chosen("preset")]);
+  put("steps", chosen("preset") ? models.champion.presets[chosen("preset")] : models.champion.drawing.steps);
   outputs();
 }
 
@@ -135,8 +134,8 @@ function asked() {
     seed: Number($("seed").value) || 0,
     guidance: valueOf("guidance"),
     steps: valueOf("steps"),
-    preset: chosen("preset") || "default",
   };
+  if (chosen("preset")) request.preset = chosen("preset"); // else the model's own sampler
   if (!$("away-part").hidden) request.away = valueOf("away");
   if (prompted()) request.prompt = $("prompt").value.trim();
   else if (chosen("label")) request.label = chosen("label");
@@ -271,7 +270,7 @@ prepare({
   more: moreLike,
   blend,
   use(image) {
-    const { seed, steps, guidance, away, label, prompt, shape } = image.recipe;
+    const { seed, steps, guidance, away, label, prompt, shape, turns } = image.recipe;
     Object.assign($("seed"), { value: seed });
     put("steps", steps);
     put("guidance", guidance);
@@ -282,7 +281,8 @@ prepare({
     document.querySelectorAll("input[name=shape]").forEach((one) => { one.checked = one.value === String(at); });
     $("keep").checked = true;
     outputs();
-    tell("Its seed and settings are set; press Develop.");
+    const varied = turns?.length ? " What it was varied or blended by is not; \u201cMore like this\u201d goes on from the image itself." : "";
+    tell(`Its seed and settings are set; press Develop.${varied}`);
   },
   async favour(image, favourite) {
     await gallery.favour(gallery.images.find((one) => one === image || one.src === image.src) || image, favourite);

@@ -88,10 +88,14 @@ def registry(tmp_path: Path) -> Registry:
 
 
 def test_a_stranger_has_images_without_a_press_and_finds_their_way(browser: Browser, registry: Registry, tmp_path: Path) -> None:
-    with listening(put_together(registry, data=tmp_path / "data")[1]) as address:
+    service, app, _ = put_together(registry, data=tmp_path / "data")
+    with listening(app) as address:
         browser.driver.get(address)
         browser.until(DONE)
         assert len(set(browser.sources())) == 8
+        own = service.model("champion").card.drawing.model_dump(mode="json")  # as it was evaluated
+        drawn = read_provenance(b64decode(browser.sources()[0].partition(",")[2])).made.drawing
+        assert {name: drawn[name] for name in ("sampler", "steps")} == {name: own[name] for name in ("sampler", "steps")}
 
         browser.press("#labels .chip", 2)  # a class, fewer images, both versions, the same seed
         browser.does("document.getElementById('count').value = 3; document.getElementById('away').value = 2.5")

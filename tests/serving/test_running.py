@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +61,16 @@ def test_clients_that_vanish_leave_nothing_behind_and_a_stop_finishes_what_is_un
     until(lambda: waiting(address) == 0)
 
     answer: list[Any] = []
-    order = {"count": 16, "steps": 40, "seed": 1}
+    order = {"count": 24, "steps": 40, "seed": 1}
+    ready = httpx.Client(base_url=address, timeout=60)  # made before, since making one takes longer than to draw
     client = threading.Thread(target=lambda: answer.append(httpx.post(f"{address}/v1/images", json=order, timeout=60)))
     client.start()
     until(lambda: waiting(address) > 0)
-    job = httpx.post(f"{address}/v1/jobs", json={"count": 4, "steps": 40}).json()
+    job = ready.post("/v1/jobs", json={"count": 4, "steps": 40}).json()
     followed = threading.Event()
 
     def follow() -> None:
-        with httpx.stream("GET", f"{address}/v1/jobs/{job['id']}/events", timeout=60) as events:
+        with closing(ready), ready.stream("GET", f"/v1/jobs/{job['id']}/events") as events:
             followed.set()
             events.read()
             answer.append(events)

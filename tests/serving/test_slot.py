@@ -17,6 +17,7 @@ from serving.offers import from_folder
 from serving.slot import Slot, Watch
 from tests.darkroom.tiny import card
 from tests.serving.service import Registry, model_at, offer
+from tests.serving.test_engine import until
 
 SWAPS, CLIENTS, ROWS = 10, 4, 3
 
@@ -182,3 +183,21 @@ def test_the_watch_stops_when_told(registry: Registry) -> None:
     threading.Event().wait(0.05)
     assert registry.asked == asked
     assert isinstance(registry.champion, Offer)
+
+
+def test_the_watch_goes_on_where_what_is_said_cannot_be_printed(registry: Registry, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def broken(text: str) -> None:
+        said.append(text)
+        raise OSError(32, "Broken pipe")
+
+    slot = slot_on(registry, said=broken)
+    watch = Watch([slot], 0.001)
+    try:
+        until(lambda: len(said) == 1)
+        registry.champion = offer(model_at(tmp_path / "2", seed=2), "2")
+        until(lambda: len(said) == 2)
+        assert slot.model and slot.model.version == "2"
+    finally:
+        watch.stop()
