@@ -27,9 +27,17 @@ class TrackingError(RuntimeError):
 
 
 def store_of(workspace: Path) -> str:
-    """The tracking store: MLFLOW_TRACKING_URI where set, else a SQLite file in the workspace."""
+    """The tracking store: MLFLOW_TRACKING_URI where set, else a SQLite file in the workspace.
+
+    A relative SQLite file is one in the folder that the command is given in, for the server as well. Raises TrackingError.
+    """
     given = machine.setting("MLFLOW_TRACKING_URI")
-    return given or f"sqlite:///{workspace / '.darkroom' / 'mlflow.db'}"
+    if not given:
+        if "?" in str(workspace):  # there, the address of a database ends and its options begin
+            raise TrackingError(f"{workspace}: MLflow's database cannot lie in a folder with a question mark in its name")
+        return f"sqlite:///{workspace / '.darkroom' / 'mlflow.db'}"
+    scheme, is_file, name = given.partition("sqlite:///")
+    return f"sqlite:///{Path(name).absolute()}" if is_file and not scheme and not name.startswith(":") else given
 
 
 def connected(workspace: Path) -> Any:

@@ -7,6 +7,7 @@ the digest of each stage's code instead (`code.yaml`), since the code does not l
 import hashlib
 import logging
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import StringIO
@@ -51,35 +52,45 @@ def opened(folder: Path) -> Path:
 def make_workspace(folder: Path, source: Path | None, params: str | None = None) -> Path:
     """Make `folder` a workspace: git, DVC with a local remote, params.yaml, dvc.yaml. Nothing that lies there is changed.
 
+    It is one once its params.yaml is there, which comes last; one that was stopped before that is made anew.
     `source` is the folder of images, `params` the text of a params file. Raises WorkspaceError.
     """
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.WARNING)
     machine.set_quiet()
+    unfinished = folder / ".darkroom" / "unfinished"
+    if unfinished.exists():  # these are of whoever began, and was stopped
+        shutil.rmtree(folder / ".dvc", ignore_errors=True)
+        for name in ("dvc.yaml", "code.yaml"):
+            (folder / name).unlink(missing_ok=True)
     taken = [name for name in ("params.yaml", "dvc.yaml", ".dvc", "code.yaml") if (folder / name).exists()]
     if taken:
         raise WorkspaceError(f"{folder} holds {', '.join(taken)} already; nothing was changed")
-    folder.mkdir(parents=True, exist_ok=True)
+    unfinished.mkdir(parents=True, exist_ok=True)
     if not (folder / ".git").exists():
         machine.start_git(folder)
     with Repo.init(str(folder)) as repo, repo.config.edit() as config:
         config["core"]["remote"] = "local"
         config["remote"]["local"] = {"url": str(folder.absolute() / ".darkroom" / "remote")}
-    (folder / "params.yaml").write_text(params if params is not None else template("params.yaml"), encoding="utf-8")
     (folder / "dvc.yaml").write_text(_without_code(template("dvc.yaml")), encoding="utf-8")
     (folder / "code.yaml").write_text(_code_digests(), encoding="utf-8")
     if not (folder / "choices.yaml").exists():
         (folder / "choices.yaml").write_text(template("choices.yaml"), encoding="utf-8")
-    with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
-        ignored.write(IGNORED)
+    ignored = folder / ".gitignore"
+    if not ignored.exists() or IGNORED not in ignored.read_text(encoding="utf-8"):
+        with ignored.open("a", encoding="utf-8") as file:
+            file.write(IGNORED)
     if not (folder / "README.md").exists():
         (folder / "README.md").write_text(_README, encoding="utf-8")
+    (unfinished / "params.yaml").write_text(params if params is not None else template("params.yaml"), encoding="utf-8")
     if source is not None:
-        change_params(folder, {"curate": {"source": str(source.absolute())}})
+        change_params(unfinished, {"curate": {"source": str(source.absolute())}})
     if params is None:  # what the shipped settings say of the sample images
         name = re.sub(r"[^A-Za-z0-9_.-]+", "-", folder.absolute().name).strip("-._") or "model"
-        change_params(folder, {"finetune": {"focus": []}, "register": {"name": name}})
+        change_params(unfinished, {"finetune": {"focus": []}, "register": {"name": name}})
+    (unfinished / "params.yaml").replace(folder / "params.yaml")
+    shutil.rmtree(unfinished)
     return folder
 
 

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from cli.words import Words, above, size_option, workspace_option
+from cli.words import Words, above, port, size_option, workspace_option
 from cli.words import word as declare
 
 
@@ -122,10 +122,10 @@ def _servers(words: Words) -> None:
         if name != "down":
             workspace_option(made)
         if name == "up":
-            made.add_argument("--prefect-port", type=int, metavar="N", help="port of the Prefect server (0: any that is free)")
-            made.add_argument("--mlflow-port", type=int, metavar="N", help="port of the MLflow server (0: any that is free)")
+            made.add_argument("--prefect-port", type=port, metavar="N", help="port of the Prefect server (0: any that is free)")
+            made.add_argument("--mlflow-port", type=port, metavar="N", help="port of the MLflow server (0: any that is free)")
             made.add_argument(
-                "--image-port", type=int, default=8000, metavar="N", help="port of the image service (default 8000)"
+                "--image-port", type=port, default=8000, metavar="N", help="port of the image service (default 8000)"
             )
         made.set_defaults(act=_served(name))
 

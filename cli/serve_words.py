@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from cli.words import Words, word, workspace_option
+from cli.words import Words, port, word, workspace_option
 
 
 def add_words(words: Words) -> None:
@@ -17,7 +17,7 @@ def add_words(words: Words) -> None:
     made.add_argument("model", nargs="?", type=Path, metavar="DIR", help="a model folder; else the workspace's champion")
     workspace_option(made)
     made.add_argument("--host", default="127.0.0.1", help="address to listen at (default: this machine alone)")
-    made.add_argument("--port", type=int, default=8000, metavar="N", help="port (default 8000)")
+    made.add_argument("--port", type=port, default=8000, metavar="N", help="port (default 8000)")
     made.add_argument("--name", action="append", default=[], metavar="HOST", help="answer to this host name too; may be repeated")
     made.add_argument("--token-file", type=Path, metavar="FILE", help="who asks must know the token in it; else DARKROOM_TOKEN")
     made.add_argument("--open", action="store_true", help="let everybody in who can reach the address, without a token")

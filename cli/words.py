@@ -43,3 +43,11 @@ def above(least: int) -> Callable[[str], int]:
         return value
 
     return whole_number
+
+
+def port(text: str) -> int:
+    """A port's number; 0 where any that is free will do."""
+    number = int(text)
+    if not 0 <= number < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is no port: 0 to 65535")
+    return number

@@ -87,6 +87,17 @@ def test_the_store_lies_in_the_workspace_unless_the_environment_names_one(
     assert mlflow_run.store_of(tmp_path) == f"sqlite:///{tmp_path}/.darkroom/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     assert mlflow_run.store_of(tmp_path) == "http://127.0.0.1:1"
+    monkeypatch.chdir(tmp_path)
+    for given, store in (
+        ("sqlite:///mine.db?timeout=9", f"sqlite:///{tmp_path}/mine.db?timeout=9"),  # the server starts in another folder
+        (f"sqlite:///{tmp_path}/mine.db", f"sqlite:///{tmp_path}/mine.db"),
+        ("sqlite:///:memory:", "sqlite:///:memory:"),
+    ):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
+        assert mlflow_run.store_of(tmp_path) == store
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    with pytest.raises(mlflow_run.TrackingError, match="question mark"):
+        mlflow_run.store_of(tmp_path / "what?")
 
 
 def test_two_workspaces_in_one_process_keep_their_records_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

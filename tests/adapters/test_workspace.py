@@ -95,3 +95,23 @@ def test_a_second_writer_waits_for_the_first(made: Path) -> None:
             lock.acquire(timeout=0)
     with lock.acquire(timeout=0):
         assert waited == []
+
+
+@pytest.mark.parametrize("stopped_in", ["_without_code", "change_params"])
+def test_one_that_was_stopped_while_it_was_made_is_made_anew(
+    tmp_path: Path, stopped_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".gitignore").write_text("mine\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(workspaces, stopped_in, stop)
+        with pytest.raises(KeyboardInterrupt):
+            workspaces.make_workspace(tmp_path / "new", tmp_path)
+    assert workspaces.find_workspace(tmp_path / "new") is None
+    made = workspaces.make_workspace(tmp_path / "new", tmp_path)
+    assert workspaces.find_workspace(made) == made and str(tmp_path) in (made / "params.yaml").read_text()
+    assert (made / ".gitignore").read_text() == "mine\n" + workspaces.IGNORED
+    assert not (made / ".darkroom" / "unfinished").exists()
