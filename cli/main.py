@@ -4,6 +4,7 @@ import argparse
 import atexit
 import errno
 import gc
+import os
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,7 @@ from adapters import machine
 from cli import curate_words, judging_words, lifecycle_words, registry_words, serve_words, share_words, train_words
 from darkroom import __version__
 
-INTERRUPTED = 130
+INTERRUPTED, UNREAD = 130, 141  # as shells count what a signal ended
 REFUSED = 3  # exit code of a run whose model the gates refused
 FULL = 2**22  # bytes left on a disk that is called full: less than is written at once
 
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     act: Callable[[argparse.Namespace], int] = given.act
     try:
         return act(given)
+    except BrokenPipeError:  # whoever reads what is said has read enough: head, a pager
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return UNREAD
     except KeyboardInterrupt:
         print("\ndarkroom: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
         return INTERRUPTED

@@ -103,7 +103,8 @@ class Drawn(Asked):
     def _one_turn(self) -> "Drawn":
         if self.variation and self.between:
             raise ValueError("`variation` and `between` do not go together; leave one out")
-        if sum(turn.count() for turn in [*self.turns, *(self.between.turns if self.between else [])]) > MOST_TURNS:
+        inside = sum(turn.count() for turn in [*self.turns, *(self.between.turns if self.between else [])])
+        if inside + bool(self.variation) > MOST_TURNS:  # so that each image's recipe can be asked for again
             raise ValueError(f"`turns` may hold {MOST_TURNS} turns at most, with those inside them")
         return self
 

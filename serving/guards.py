@@ -71,8 +71,8 @@ class Guard:
         try:
             self._check_host(headers)
             self._check_origin(headers)
+            self._check_rate((scope.get("client") or ("",))[0])  # first: tokens may not be guessed at any rate
             self._check_token(scope["path"], headers)
-            self._check_rate((scope.get("client") or ("",))[0])
             body = await self._body(scope["method"], headers, receive)
             _check_kind(body, headers)
         except Problem as problem:
@@ -96,8 +96,8 @@ class Guard:
     def _check_token(self, path: str, headers: dict[str, str]) -> None:
         if not self._rules.token or path in OPEN_PATHS or path.startswith("/page/"):
             return
-        given = headers.get("authorization", "").removeprefix("Bearer ")
-        if not hmac.compare_digest(given.encode(), self._rules.token.encode()):
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), self._rules.token.encode()):
             challenge = {"WWW-Authenticate": "Bearer"}
             raise Problem(401, "A token is needed", "send the header `Authorization: Bearer TOKEN`", challenge)
 

@@ -96,19 +96,22 @@ def _run(
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     shown = f"[{address.host}]" if ":" in address.host else address.host
     say(f"Studio      http://{shown}:{address.port}")
-    uvicorn.run(
-        app,
-        http=connections(),  # type: ignore[arg-type]  # it is only called
-        host=address.host,
-        port=address.port,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=GRACE,
-        lifespan="on",
-    )
+    try:
+        uvicorn.run(
+            app,
+            http=connections(),  # type: ignore[arg-type]  # it is only called
+            host=address.host,
+            port=address.port,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=GRACE,
+            lifespan="on",
+        )
+    except SystemExit:  # uvicorn has said why
+        raise ServingError(f"the service cannot listen at {shown}:{address.port}; choose another --host, or --port") from None
     return 0
 
 

@@ -3,6 +3,8 @@
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -16,7 +18,7 @@ from cli.main import main
 from darkroom.params import read_params
 from darkroom.refs import digest_of
 from darkroom.resizing import changes_for_budget
-from tests.conftest import draw_images, tiny_settings, write_settings
+from tests.conftest import TOP, draw_images, tiny_settings, write_settings
 
 Failed = Callable[..., str]
 
@@ -213,3 +215,15 @@ def _closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def test_a_reader_that_has_read_enough_is_no_error() -> None:
+    words = "import cli.main as c; c._parser = lambda: c; c.parse_args = lambda _: c; c.traceback = False\n"
+    words += "c.act = lambda _: [print('x' * 9999, flush=True) for _ in range(99)]\nraise SystemExit(c.main([]))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run([sys.executable, "-c", words], stdout=writing, stderr=subprocess.PIPE, text=True, cwd=TOP)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

@@ -240,6 +240,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"variation": {"seed": 1}, "between": {"seed": 2}}, "do not go together"),
     ({"variation": {"seed": 1, "strength": 2}}, "strength"),
     ({"turns": [{"seed": 1, "amount": 0.1}] * 17}, "turns"),
+    ({"turns": [{"seed": 1, "amount": 0.1}] * 16, "variation": {"seed": 2}}, "16 turns at most"),
     ({"turns": [{"seed": 1, "amount": 0.1, "turns": [{"seed": 1, "amount": 0.1}] * 9}] * 2}, "16 turns at most"),
     ({"colour": "red"}, "colour"),
 ]

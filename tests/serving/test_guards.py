@@ -44,12 +44,14 @@ def test_a_token_is_needed_for_all_but_the_page(registry: Registry) -> None:
                 {},
                 {"Authorization": "Bearer wrong"},
                 {"Authorization": "Basic s3cret"},
+                {"Authorization": "s3cret"},
                 {"Authorization": "Bearer \xe9"},
             ):
                 answer = up.client.get(path, headers=[(name, value.encode("latin-1")) for name, value in given.items()])
                 assert answer.status_code == 401, path
                 assert answer.headers["www-authenticate"] == "Bearer"
-        assert up.client.get("/v1/models", headers={"Authorization": "Bearer s3cret"}).status_code == 200
+        for scheme in ("Bearer", "bearer"):  # its case means nothing (RFC 9110, 11.1)
+            assert up.client.get("/v1/models", headers={"Authorization": f"{scheme} s3cret"}).status_code == 200
 
 
 def test_paths_lead_nowhere_but_to_the_pages_own_files(registry: Registry) -> None:
@@ -141,3 +143,12 @@ def test_the_page_loads_nothing_from_elsewhere() -> None:
     for file in page.iterdir():
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text and "//cdn" not in text, file.name
+
+
+def test_tokens_may_not_be_tried_at_any_rate() -> None:
+    guard = Guard(answered, Rules(per_second=0.5, token="s3cret"), Metrics())
+
+    async def empty() -> Any:
+        return {"type": "http.request", "body": b""}
+
+    assert [ask(guard, empty, path="/v1/models")[0]["status"] for _ in range(8)] == [401] * 5 + [429] * 3

@@ -103,6 +103,7 @@ def test_what_cannot_be_served_is_said_before_anything_starts(tmp_path: Path) ->
         ((folder, "--batch", "0"), "--batch is 0"),
         ((folder, "--port", "0"), "--port is 0"),
         ((folder, "--signing-key", tmp_path / "none.pem"), "signing key"),
+        ((folder, "--open", "--host", "no-such-host.invalid"), "cannot listen at no-such-host.invalid"),
         ((), "is not in a workspace"),
     ):
         done = darkroom("serve", "--port", port, *words, cwd=tmp_path)
