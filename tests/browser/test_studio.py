@@ -1,7 +1,6 @@
 """The studio in a real browser: images within seconds of opening it, and what can be done with them, on a desk and on a phone."""
 
 import json
-import shutil
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
@@ -14,11 +13,11 @@ from darkroom.images import write_split
 from darkroom.provenance import read_provenance
 from darkroom.refs import digest_of
 from serving.guards import Rules
+from tests import chromium
 from tests.darkroom.tiny import painted
 from tests.serving.service import Registry, listening, model_at, offer, put_together
 
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed")
+pytestmark = chromium.needed
 DONE = "!document.querySelector('.forming') && document.querySelectorAll('#prints .print').length"
 
 
@@ -26,21 +25,10 @@ class Browser:
     """A page of the studio, in a window of a size."""
 
     def __init__(self, width: int, height: int, downloads: Path) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.options import Options
-        from selenium.webdriver.chrome.service import Service
-
-        options = Options()
-        options.binary_location = str(CHROMIUM)
-        for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", f"--window-size={width},{height}"):
-            options.add_argument(argument)
+        more: dict[str, Any] = {"prefs": {"download.default_directory": str(downloads)}}
         if width < 600:
-            options.add_experimental_option(
-                "mobileEmulation", {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 2}}
-            )
-        options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(service=Service(str(DRIVER)), options=options)
+            more["mobileEmulation"] = {"deviceMetrics": {"width": width, "height": height, "pixelRatio": 2}}
+        self.driver = chromium.opened(width, height, **more)
 
     def does(self, script: str) -> Any:
         return self.driver.execute_script(script)

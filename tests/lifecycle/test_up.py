@@ -5,7 +5,6 @@ Combinations of versions that pass `pip check` break exactly this. Those marked 
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,11 +19,11 @@ import pytest
 
 from adapters import deployments, local_servers, mlflow_registry, promotions
 from adapters.mlflow_run import connected
+from tests import chromium
 from tests.conftest import TOP, darkroom, draw_images
 from tests.lifecycle.test_registry import change
 
 pytestmark = pytest.mark.servers
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 Seen = TypeVar("Seen")
 
 
@@ -171,7 +170,7 @@ def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothi
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="Chromium and its driver are not installed")
+@chromium.needed
 def test_a_person_approves_in_the_prefect_page_changes_a_parameter_there_and_sees_the_model_in_mlflow(
     up: Up, tmp_path: Path
 ) -> None:
@@ -288,15 +287,7 @@ class Pages:
     """A real browser, without a window."""
 
     def __init__(self, folder: Path) -> None:
-        from selenium import webdriver
-        from selenium.webdriver.chrome.options import Options
-        from selenium.webdriver.chrome.service import Service
-
-        options = Options()
-        options.binary_location = str(CHROMIUM)
-        for argument in ("--headless=new", "--no-sandbox", "--window-size=1500,1300", "--disable-dev-shm-usage"):
-            options.add_argument(argument)
-        self.driver, self.folder = webdriver.Chrome(service=Service(str(DRIVER)), options=options), folder
+        self.driver, self.folder = chromium.opened(1500, 1300), folder
 
     def open(self, address: str) -> None:
         self.driver.get("about:blank")
