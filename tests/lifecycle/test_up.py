@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import httpx
 import pytest
 
-from adapters import deployments, local_servers, mlflow_registry, promotions
+from adapters import deployments, local_servers, machine, mlflow_registry, promotions
 from adapters.mlflow_run import connected
 from tests import chromium
 from tests.conftest import TOP, darkroom, draw_images
@@ -146,14 +146,17 @@ def test_twenty_new_images_become_a_challenger_that_asks_for_approval_with_nothi
     hourly = {"schedules": [{"active": True, "schedule": {"interval": 3600, "anchor_date": "2026-01-01T00:00:00Z"}}]}
     up.sent("PATCH", f"deployments/{up.deployment('dataset refresh')['id']}", hourly).raise_for_status()
 
-    draw_images(up.workspace.parent / "my pictures", 20, seed=3)
-    run = eventually(lambda: up.runs("retraining", "RUNNING"), 120, up.log)[0]
-    first, second = up.asked_for("a change"), up.asked_for("another")
-    assert (up.state(first), up.state(second)) == ("CANCELLED", "SCHEDULED"), "the newer change does not supersede the queued run"
-    up.sent("DELETE", f"flow_runs/{second}").raise_for_status()  # so that nobody else does the work of the one that dies
-    served = next(int(line) for line in pids("serve-flows", up.workspace))
-    os.kill(served, signal.SIGKILL)
-    eventually(lambda: up.said("flows    ended with code -9"), 60, up.log)
+    with machine.device_held(lambda: None):  # the run waits here, however fast it would be
+        draw_images(up.workspace.parent / "my pictures", 20, seed=3)
+        run = eventually(lambda: up.runs("retraining", "RUNNING"), 120, up.log)[0]
+        first, second = up.asked_for("a change"), up.asked_for("another")
+        assert (up.state(first), up.state(second)) == ("CANCELLED", "SCHEDULED"), (
+            "the newer change does not supersede the queued run"
+        )
+        up.sent("DELETE", f"flow_runs/{second}").raise_for_status()  # so that nobody else does the work of the one that dies
+        served = next(int(line) for line in pids("serve-flows", up.workspace))
+        os.kill(served, signal.SIGKILL)
+        eventually(lambda: up.said("flows    ended with code -9"), 60, up.log)
     done = eventually(lambda: up.runs("retraining", "COMPLETED"), 240, up.log)
     assert run["id"] in {one["id"] for one in done}, "the run that lost its process was not resumed"
     assert (up.version("challenger"), up.version("champion")) == ("2", "1")
