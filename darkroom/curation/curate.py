@@ -1,6 +1,5 @@
 """A folder of images becomes a data set: every file is kept or rejected with a reason; the folder is never changed."""
 
-import json
 import shutil
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,7 +20,7 @@ from darkroom.curation.decoding import IMAGE_SUFFIXES
 from darkroom.curation.duplicates import Duplicate, find_duplicates, find_same_content
 from darkroom.curation.embedding import Described, EmbeddingSettings, described, outlier_scores, same_content
 from darkroom.curation.examining import Examined, Way
-from darkroom.curation.filters import Filter, Outlier, keeps, with_values
+from darkroom.curation.filters import Filter, Outlier, fault, first_failed, with_values
 from darkroom.curation.gathering import gather
 from darkroom.curation.memory import Memory, first_come, key_of, opened, remember_order
 from darkroom.curation.page import page
@@ -103,14 +102,14 @@ def curate(
             unkept = fresh / "memory"
             of_images = tuple(one for one in section.filters if not isinstance(one, Outlier))
             way = Way(of_images, section.aspect_buckets.shapes(section.image_size), section.background)
-            key = key_of(json.dumps([one.model_dump() for one in of_images]), str(way.shapes), str(section.background))
+            key = key_of(str(sorted(one.kind for one in of_images)), str(way.shapes), str(section.background))
             with opened(memory or unkept, key, section.image_size) as known:
                 top = source if source.is_dir() else source.parent
                 examined, squares = yield from gather(top, listing.candidates, way, known, looks=looks)
                 listing = replace(listing, candidates=())  # of a million, a third of the memory
                 examined, content = yield from _with_content(section, examined, squares, known.database.parent)
                 filters = with_values(section.filters, _scores(examined))
-                examined = yield from _after_percentages(examined, section.filters, filters)
+                examined = yield from _after_filters(examined, section.filters, filters)
                 examined = yield from _after_choices(examined, choices)
                 yield Noted(f"comparing {sum(not one.reason for one in examined):,} images for duplicates")
                 duplicates = yield from _duplicates(examined, section.duplicates, choices, content, known)
@@ -176,21 +175,26 @@ def _scores(examined: Sequence[Examined]) -> dict[str, list[float]]:
     return scores
 
 
-def _after_percentages(
+def _after_filters(
     examined: Sequence[Examined], asked: Sequence[Filter], filters: Sequence[Filter]
 ) -> Generator[Event, None, list[Examined]]:
-    """Reject what a threshold in per cent says, which takes the scores of all images; `filters` hold it as a value."""
-    decided = [(one, in_values) for one, in_values in zip(asked, filters, strict=True) if one != in_values]
-    found = []
-    for one in examined:
-        failed = next((pair for pair in decided if one.scores and not keeps(pair[1], one.scores[pair[1].kind])), None)
-        if failed is not None and not one.reason:
-            kind, limits = failed[0].kind, failed[0].model_dump(exclude={"kind"})
-            said = ", ".join(f"`{name}: {share}` of all images" for name, share in limits.items())
-            one = replace(one, reason=kind, detail=f"{one.scores[kind]:.4g} does not pass {said}")
+    """Reject what fails a filter. `asked` may hold thresholds in per cent, `filters` hold the same as values."""
+    shares = {one.kind: _shares(one) for one in asked}
+    decoded = [index for index, one in enumerate(examined) if one.fingerprint is not None]
+    found = list(examined)
+    for index, failed in zip(decoded, first_failed(filters, (found[index].scores for index in decoded)), strict=True):
+        if failed is not None:
+            one = found[index]
+            detail = f"{fault(failed, one.scores[failed.kind])}{shares[failed.kind]}"
+            found[index] = one = replace(one, reason=failed.kind, detail=detail)
             yield ImageRejected(one.path, one.reason, one.detail)
-        found.append(one)
     return found
+
+
+def _shares(one: Filter) -> str:
+    """What a threshold in per cent was, in words; "" for values."""
+    said = [f"`{name}: {limit}`" for name, limit in one.model_dump(exclude={"kind"}).items() if isinstance(limit, str)]
+    return f" ({', '.join(said)} of all images)" if said else ""
 
 
 def _after_choices(examined: Sequence[Examined], choices: Sequence[Choice]) -> Generator[Event, None, list[Examined]]:
@@ -224,12 +228,7 @@ def _with_content(
     features = yield from described(digests, squares.only(np.array(rows, np.int64)), section.embedding, memory)
     if outlier is not None:
         for index, score in zip(rows, outlier_scores(features, digests), strict=True):
-            one = replace(examined[index], scores={**examined[index].scores, outlier.kind: score})
-            if not one.reason and not keeps(outlier, score):
-                detail = f"unlike all others: {score:.3f} is above {outlier.most}"
-                one = replace(one, reason=outlier.kind, detail=detail)
-                yield ImageRejected(one.path, one.reason, one.detail)
-            found[index] = one
+            found[index] = replace(examined[index], scores={**examined[index].scores, outlier.kind: score})
     place = np.full(len(examined), -1, np.int64)
     place[rows] = features.place
     return found, Described(features.records, place)

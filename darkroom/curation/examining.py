@@ -1,4 +1,4 @@
-"""One look at one file: read once, decoded, judged by every filter, fingerprinted, cut to the shape to train on."""
+"""One look at one file: read once, decoded, scored by every filter, fingerprinted, cut to the shape to train on."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from posixpath import splitext
 
 from darkroom.curation.decoding import SUFFIXES, UnreadableImage, decoded
-from darkroom.curation.filters import ORIGINAL_SIZE, ImageFilter, Verdict
+from darkroom.curation.filters import ORIGINAL_SIZE, ImageFilter
 from darkroom.curation.fingerprints import VIEW_SIDE, Fingerprint, fingerprint
 from darkroom.curation.opening import MOST_BYTES, Opened, Reader
 from darkroom.curation.reading import Candidate
@@ -20,8 +20,8 @@ SPARE = 2  # a JPEG is decoded at a reduced size only where that is still this m
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the bytes of a file show, whatever its name. `reason` is "" if the image passes every filter; `cut`, uint8
-    [h, w, 3], and `fingerprint` (of path "") are None if it was not decoded; width and height are those of the file, upright."""
+    """What the bytes of a file show, whatever its name. `reason` says why it was not decoded, and then `cut`, uint8 [h, w, 3],
+    and `fingerprint` (of path "") are None; it is "" if it was. Width and height are those of the file, upright."""
 
     width: int
     height: int
@@ -36,7 +36,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Examined:
-    """A candidate and what was found; as in `Look`. `digest` is "" where the bytes could not be read."""
+    """A candidate and what was found; as in `Look`, and `reason` says as well who rejected it since. `digest` is "" where the
+    bytes could not be read."""
 
     path: str
     label: str
@@ -54,7 +55,8 @@ class Examined:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How to look: `shapes` are what images are cut to, the square first, `background` lies under transparent pixels."""
+    """How to look: `filters` give scores, `shapes` are what images are cut to, the square first, `background` lies under
+    transparent pixels."""
 
     filters: tuple[ImageFilter, ...]
     shapes: tuple[Shape, ...]
@@ -104,7 +106,7 @@ def unread(reason: str, detail: str) -> Look:
 
 
 def look_at(opened: Opened, way: Way) -> Look:
-    """Decode and judge. A bad file is told in the result, never raised."""
+    """Decode and score. A bad file is told in the result, never raised."""
     if opened.content is None:
         return unread("too_large", f"a file of more than {MOST_BYTES:,} bytes")
     try:
@@ -112,16 +114,14 @@ def look_at(opened: Opened, way: Way) -> Look:
     except UnreadableImage as error:
         return unread(error.reason, str(error))
     picture.image.info = {ORIGINAL_SIZE: (picture.width, picture.height)}
-    verdicts: dict[str, Verdict] = {one.kind: one.judge(picture.image) for one in way.filters}
-    reason = next((kind for kind, verdict in verdicts.items() if not verdict.keep), "")
     return Look(
         width=picture.width,
         height=picture.height,
         format=picture.format,
         note=picture.note,
-        scores={kind: float(verdict.score) for kind, verdict in verdicts.items()},
-        reason=reason,
-        detail=verdicts[reason].detail if reason else "",
+        scores={one.kind: float(one.score(picture.image)) for one in way.filters},
+        reason="",
+        detail="",
         cut=cut_to(picture.image, shape_for(picture.width, picture.height, way.shapes)),
         fingerprint=fingerprint(picture.image, picture.width, picture.height, opened.content, opened.digest),
     )

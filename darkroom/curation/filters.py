@@ -1,9 +1,11 @@
-"""Quality filters: each gives a verdict on one image. To add one, write a class and name it on the last line."""
+"""Quality filters: each gives one image a score, and its threshold decides. To add one, write a class and name it at the end.
+
+Scores are kept; which images stay is decided from them, so that other thresholds cost no other look at the images.
+"""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal, TypeVar, cast
 from weakref import ref
 
 import numpy as np
@@ -24,26 +26,17 @@ Made = TypeVar("Made")
 ORIGINAL_SIZE = "original size"  # in `Image.info`: width and height of a file that was decoded at a reduced size
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a filter measured, whether the image stays, and the sentence that says why not."""
-
-    score: float
-    keep: bool
-    detail: str
-
-
 class SmallestSide(Section):
     """Rejects images whose shorter side has fewer than `least` pixels: enlarging invents nothing."""
 
     kind: Literal["smallest_side"]
     least: Annotated[int, Field(ge=1)] | Percent
+    fault: ClassVar[str] = "its shorter side has {score:.0f} pixels, below {least:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: the shorter side in pixels."""
+    def score(self, image: Image.Image) -> float:
+        """The shorter side in pixels."""
         width, height = _size(image)
-        side = min(width, height)
-        return _verdict(self, side, f"{width} x {height} pixels; the shorter side is below {self.least}")
+        return min(width, height)
 
 
 class AspectRatio(Section):
@@ -51,12 +44,12 @@ class AspectRatio(Section):
 
     kind: Literal["aspect_ratio"]
     most: Annotated[float, Field(ge=1)] | Percent
+    fault: ClassVar[str] = "its sides are {score:.2f} to 1, above {most:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: the longer side in units of the shorter."""
+    def score(self, image: Image.Image) -> float:
+        """The longer side in units of the shorter."""
         width, height = _size(image)
-        ratio = max(width, height) / min(width, height)
-        return _verdict(self, ratio, f"{width} x {height} pixels: {ratio:.2f} to 1 is above {self.most}")
+        return max(width, height) / min(width, height)
 
 
 class Sharpness(Section):
@@ -68,11 +61,11 @@ class Sharpness(Section):
 
     kind: Literal["sharpness"]
     least: Annotated[float, Field(ge=0)] | Percent
+    fault: ClassVar[str] = "blurred: the Laplacian varies by {score:.1f}, below {least:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: the variance of the Laplacian."""
-        score = sharpness(image)
-        return _verdict(self, score, f"blurred: the Laplacian varies by {score:.1f}, below {self.least}")
+    def score(self, image: Image.Image) -> float:
+        """The variance of the Laplacian."""
+        return sharpness(image)
 
 
 class Contrast(Section):
@@ -80,13 +73,13 @@ class Contrast(Section):
 
     kind: Literal["contrast"]
     least: Annotated[float, Field(ge=0, le=128)] | Percent
+    fault: ClassVar[str] = "grey levels vary by {score:.1f}, below {least:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: the standard deviation of grey levels."""
+    def score(self, image: Image.Image) -> float:
+        """The standard deviation of grey levels."""
         counts = _counts(image)
         mean = counts @ LEVELS / counts.sum()
-        score = float(np.sqrt(counts @ (LEVELS - mean) ** 2 / counts.sum()))
-        return _verdict(self, score, f"grey levels vary by {score:.1f}, below {self.least}")
+        return float(np.sqrt(counts @ (LEVELS - mean) ** 2 / counts.sum()))
 
 
 class Underexposed(Section):
@@ -94,11 +87,11 @@ class Underexposed(Section):
 
     kind: Literal["underexposed"]
     least: Annotated[float, Field(ge=0, le=255)] | Percent
+    fault: ClassVar[str] = "dark: 99 of 100 pixels are below grey level {score:.0f}, and that below {least:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: the 99th percentile of grey levels."""
-        score = _percentile(image, 99)
-        return _verdict(self, score, f"dark: 99 of 100 pixels are below grey level {score:.0f}, and that below {self.least}")
+    def score(self, image: Image.Image) -> float:
+        """The 99th percentile of grey levels."""
+        return _percentile(image, 99)
 
 
 class Overexposed(Section):
@@ -106,11 +99,11 @@ class Overexposed(Section):
 
     kind: Literal["overexposed"]
     most: Annotated[float, Field(ge=0, le=255)] | Percent
+    fault: ClassVar[str] = "bright: 19 of 20 pixels are above grey level {score:.0f}, and that above {most:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: the 5th percentile of grey levels."""
-        score = _percentile(image, 5)
-        return _verdict(self, score, f"bright: 19 of 20 pixels are above grey level {score:.0f}, and that above {self.most}")
+    def score(self, image: Image.Image) -> float:
+        """The 5th percentile of grey levels."""
+        return _percentile(image, 5)
 
 
 class Information(Section):
@@ -118,12 +111,12 @@ class Information(Section):
 
     kind: Literal["information"]
     least: Annotated[float, Field(ge=0, le=8)] | Percent
+    fault: ClassVar[str] = "{score:.2f} bits a pixel, below {least:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: bits a pixel."""
+    def score(self, image: Image.Image) -> float:
+        """Bits a pixel."""
         shares = _counts(image) / _counts(image).sum()
-        score = float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum()) + 0.0
-        return _verdict(self, score, f"{score:.2f} bits a pixel, below {self.least}")
+        return float(-(shares[shares > 0] * np.log2(shares[shares > 0])).sum()) + 0.0
 
 
 class Colourfulness(Section):
@@ -134,13 +127,13 @@ class Colourfulness(Section):
 
     kind: Literal["colourfulness"]
     least: Annotated[float, Field(ge=0)] | Percent
+    fault: ClassVar[str] = "grey: colourfulness {score:.1f} is below {least:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: the measure of that paper."""
+    def score(self, image: Image.Image) -> float:
+        """The measure of that paper."""
         red, green, blue = (_shrunk(image).astype(np.float64)[..., channel] for channel in range(3))
         first, second = red - green, (red + green) / 2 - blue
-        score = float(np.hypot(first.std(), second.std()) + 0.3 * np.hypot(first.mean(), second.mean()))
-        return _verdict(self, score, f"grey: colourfulness {score:.1f} is below {self.least}")
+        return float(np.hypot(first.std(), second.std()) + 0.3 * np.hypot(first.mean(), second.mean()))
 
 
 class Bars(Section):
@@ -151,12 +144,12 @@ class Bars(Section):
 
     kind: Literal["bars"]
     most: Annotated[float, Field(ge=0, le=1)] | Percent
+    fault: ClassVar[str] = "bars along the edges take {score:.0%} of the area, above {most:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: the share of the area that bars take."""
+    def score(self, image: Image.Image) -> float:
+        """The share of the area that bars take."""
         grey = _grey(image)
-        score = 1 - (1 - _bars(grey)) * (1 - _bars(grey.T))
-        return _verdict(self, score, f"bars along the edges take {score:.0%} of the area, above {self.most}")
+        return 1 - (1 - _bars(grey)) * (1 - _bars(grey.T))
 
 
 class TextLike(Section):
@@ -167,11 +160,11 @@ class TextLike(Section):
 
     kind: Literal["text_like"]
     most: Annotated[float, Field(ge=0, le=1)] | Percent
+    fault: ClassVar[str] = "like a page of text: {score:.2f} is above {most:g}"
 
-    def judge(self, image: Image.Image) -> Verdict:
-        """Score: how far two tones explain the image, times the share of its lines with many strokes."""
-        score = text_likeness(image)
-        return _verdict(self, score, f"like a page of text: {score:.2f} is above {self.most}")
+    def score(self, image: Image.Image) -> float:
+        """How far two tones explain the image, times the share of its lines with many strokes."""
+        return text_likeness(image)
 
 
 class Outlier(Section):
@@ -183,13 +176,22 @@ class Outlier(Section):
 
     kind: Literal["outlier"]
     most: Annotated[float, Field(ge=0, le=2)] | Percent
+    fault: ClassVar[str] = "unlike all others: {score:.3f} is above {most:g}"
 
 
-def keeps(one: "Filter", score: float) -> bool:
-    """Whether a score passes: not below `least`, not above `most`. With a percentage, which others decide, every one does."""
-    limits = vars(one)
-    least, most = limits.get("least"), limits.get("most")
-    return not (isinstance(least, float | int) and score < least) and not (isinstance(most, float | int) and score > most)
+def first_failed(filters: Sequence["Filter"], scores: Iterable[Mapping[str, float]]) -> Iterator["Filter | None"]:
+    """Of each image, by its score of every kind, the first filter that rejects it. Thresholds are values (`with_values`).
+
+    A score passes that is neither below `least` nor above `most`.
+    """
+    limits = [(one, one.kind, _limit(one, "least", -math.inf), _limit(one, "most", math.inf)) for one in filters]
+    for of_one in scores:
+        yield next((one for one, kind, least, most in limits if of_one[kind] < least or of_one[kind] > most), None)
+
+
+def fault(one: "Filter", score: float) -> str:
+    """Why a filter, with thresholds in values, rejects an image of this score."""
+    return one.fault.format(score=score, **one.model_dump())
 
 
 def with_values(filters: Sequence["Filter"], scores: Mapping[str, Sequence[float]]) -> list["Filter"]:
@@ -209,8 +211,8 @@ def _with_value(one: "Filter", scores: Sequence[float]) -> "Filter":
     return one.model_copy(update={name: value})
 
 
-def _verdict(one: Any, score: float, detail: str) -> Verdict:
-    return Verdict(score, keeps(one, score), detail)
+def _limit(one: "Filter", name: str, otherwise: float) -> float:
+    return float(getattr(one, name, otherwise))
 
 
 def _bars(grey: NDArray[np.uint8]) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
-from darkroom.curation.filters import Filter, keeps
+from darkroom.curation.filters import Filter, first_failed
 
 
 class WhatIfError(ValueError):
@@ -41,23 +41,25 @@ def what_if(dataset: Path, thresholds: Mapping[str, float]) -> WhatIf:
     after = _changed(before, thresholds)
     read: TypeAdapter[list[Filter]] = TypeAdapter(list[Filter])
     old, new = read.validate_python(before), read.validate_python(after)
-    scores = [f"score_{one.kind}" for one in old]
-    columns = ["path", "label", "kept", "reason", "duplicate_of", *scores]
+    columns = ["path", "label", "kept", "reason", "duplicate_of", *(f"score_{one.kind}" for one in old)]
     rows = pq.read_table(manifest, columns=columns).to_pylist()
-    judged = [row for row in rows if all(row[name] is not None for name in scores)]
-    pass_now = [row for row in judged if not first_failed(new, row)]
-    passed = {row["path"] for row in judged if not first_failed(old, row)}
-    left = {row["path"] for row in judged if row["kept"] and row["path"] in passed and first_failed(new, row)}
+    judged = [row for row in rows if all(row[f"score_{one.kind}"] is not None for one in old)]
+    fails_then, fails_now = (_failing(filters, judged) for filters in (old, new))
+    left = {path for row in judged if row["kept"] and (path := row["path"]) in fails_now - fails_then}
     kinds = {one.kind for one in old}
-    coming = [row["path"] for row in pass_now if row["reason"] in kinds or row["duplicate_of"] in left]
+    coming = [
+        row["path"] for row in judged if row["path"] not in fails_now and (row["reason"] in kinds or row["duplicate_of"] in left)
+    ]
     labels = {row["path"]: row["label"] for row in rows}
     leaving = [row["path"] for row in judged if row["path"] in left]
     return WhatIf(tuple(leaving), tuple(coming), sum(row["kept"] for row in rows), labels)
 
 
-def first_failed(filters: Sequence[Filter], scores: Mapping[str, Any]) -> str:
-    """The first filter whose threshold a row of the manifest fails; "" for none."""
-    return next((one.kind for one in filters if not keeps(one, scores[f"score_{one.kind}"])), "")
+def _failing(filters: Sequence[Filter], rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Paths of those rows of the manifest that a filter rejects."""
+    kinds: list[str] = [one.kind for one in filters]
+    scores = ({kind: row[f"score_{kind}"] for kind in kinds} for row in rows)
+    return {row["path"] for row, failed in zip(rows, first_failed(filters, scores), strict=True) if failed}
 
 
 def _changed(filters: Sequence[Mapping[str, Any]], thresholds: Mapping[str, float]) -> list[dict[str, Any]]:

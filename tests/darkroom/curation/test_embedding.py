@@ -97,7 +97,7 @@ def test_a_run_rejects_outliers_and_answers_what_if_from_their_scores(images: Pa
     scores = {path: row["score_outlier"] for path, row in rows.items()}
     assert max(scores, key=lambda path: scores[path]) == "odd.jpg"
     assert [path for path, row in rows.items() if row["reason"] == "outlier"] == ["odd.jpg"]
-    assert "does not pass `most: 2%`" in rows["odd.jpg"]["detail"]
+    assert rows["odd.jpg"]["detail"].endswith("(`most: 2%` of all images)")
     assert "odd.jpg" in what_if(tmp_path / "out", {"outlier": 2.0}).coming
     second = sorted(scores.values())[-2]
     run(images, "other", filters=[{"kind": "contrast", "least": 1.0}, {"kind": "outlier", "most": second - 1e-6}])

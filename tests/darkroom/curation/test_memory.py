@@ -155,6 +155,26 @@ def test_what_lay_outside_the_files_is_tried_again(room: Room, monkeypatch: pyte
     assert room.decoded == ["blue/06.png"]
 
 
+@pytest.mark.usefixtures("patient")
+def test_other_thresholds_are_decided_from_the_scores_that_are_remembered(room: Room) -> None:
+    loose = [{"kind": "smallest_side", "least": 8}, {"kind": "contrast", "least": 0.0}]
+    room.run(filters=loose)
+    assert len(room.decoded) == 30
+    rows = manifest(room.folder / "out").values()
+    middle = sorted(row["score_contrast"] for row in rows)[10]
+    for least in (middle, "20%"):
+        strict = [{"kind": "contrast", "least": least}, {"kind": "smallest_side", "least": 8}]
+        room.run(filters=strict)
+        assert room.read == []
+        rejected = {row["reason"] for row in manifest(room.folder / "out").values()}
+        assert "contrast" in rejected
+        room.run("fresh", memory=False, filters=strict)
+        assert digest_of(room.folder / "fresh") == digest_of(room.folder / "out")
+    room.run(filters=loose)
+    assert room.read == []
+    assert "contrast" not in {row["reason"] for row in manifest(room.folder / "out").values()}
+
+
 def test_another_way_to_look_decodes_again_and_old_memories_go(room: Room) -> None:
     room.run()
     for size in (16, 24):

@@ -13,7 +13,6 @@ from PIL import Image
 from darkroom.curation import opening, workers
 from darkroom.curation.decoding import UnreadableImage
 from darkroom.curation.examining import Way
-from darkroom.curation.filters import Verdict
 from darkroom.curation.opening import Reader
 from darkroom.curation.reading import list_images
 from darkroom.curation.workers import Answer, Errand, examined
@@ -37,7 +36,7 @@ class Poison:
 
     kind: str = "poison"
 
-    def judge(self, image: Image.Image) -> Verdict:
+    def score(self, image: Image.Image) -> float:
         if image.width == HANGS:
             hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)  # minutes, inside one call of C
         if image.width == CRASHES:
@@ -46,7 +45,7 @@ class Poison:
             os._exit(7)
         if image.width == FAILS:
             raise ZeroDivisionError("a mistake of ours")
-        return Verdict(1.0, True, "")
+        return 1.0
 
 
 def answers(folder: Path, count: int = 2, seconds: float = 2.0) -> dict[str, Answer]:
