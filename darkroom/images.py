@@ -20,6 +20,7 @@ Numbers = TypeVar("Numbers", bound=Any)
 
 BETWEEN = 2  # pixels between images on a sheet
 SPLITS = ("train", "validation", "test")
+FEWEST = 8  # real images, of those trained on and of those held out, below which no score says anything
 LEAST_IN_SHARD = 32  # images; in the shards of the first 16,384 images
 SHARDS_BEFORE = 256  # a shard holds at most this fraction of the images before it, rounded down to a power of two
 MOST_SHARD_BYTES = 2**26

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from darkroom.curation.ledger import Entry
 from darkroom.curation.reading import SPLIT_NAMES
+from darkroom.images import FEWEST, SPLITS
 from darkroom.shapes import Shape, shape_for
 
 FEW = 1000  # images, below which a network that starts from nothing remembers them rather than learns from them
@@ -63,6 +64,12 @@ def _few(entries: Sequence[Entry]) -> list[str]:
         found.append(
             f"{len(kept):,} images are few to train from nothing on: expect copies of them. Add images, vary them more "
             "(`augment.transforms`, such as mirror), end early (`train_base.patience: 3`)."
+        )
+    held_out = sum(entry.split in SPLITS[1:] for entry in kept)
+    if held_out < FEWEST:
+        found.append(
+            f"{held_out} images are held out (validation and test), and scores need at least {FEWEST}: a model of these can be "
+            "trained, but not evaluated or promoted. Add images, or hold out more (`curate.split`)."
         )
     rare = sorted((count, label) for label, count in Counter(entry.label for entry in kept).items() if count < RARE)
     if rare:

@@ -23,7 +23,7 @@ from darkroom.evaluation.page import Block, Cell, Part, Picture, Table, Words, e
 from darkroom.evaluation.subjects import MOST_BESIDE
 from darkroom.events import Event, Progressed
 from darkroom.features.features import Features
-from darkroom.images import SPLITS, ImageSet, Pixels, contact_sheet, read_split, spread
+from darkroom.images import FEWEST, SPLITS, ImageSet, Pixels, contact_sheet, read_split, spread
 from darkroom.kernels import cubic, resampled
 from darkroom.networks.saved import Drawing, ModelCard, read_card
 from darkroom.randomness import HELD_OUT, generator_for
@@ -31,7 +31,6 @@ from darkroom.refs import digest_of
 from darkroom.sampling import generate, labels_for
 from darkroom.shapes import in_words
 
-FEWEST = 8  # real images below which no score says anything
 K = 5  # neighbours of precision and coverage
 COLUMNS = 6  # pairs to a row
 FRAME = 190  # grey

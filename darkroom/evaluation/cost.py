@@ -16,9 +16,10 @@ from darkroom.evaluation.metrics import GROUPS, Metric
 from darkroom.evaluation.nearest import nearest_training
 from darkroom.evaluation.scoring import COURSE_ROUNDS, SHARES
 from darkroom.evaluation.signs import BANDS, MOST, MUCH_NOISE
-from darkroom.evaluation.subjects import FEWEST, Data, Subject, first
+from darkroom.evaluation.subjects import Data, Subject, first
 from darkroom.events import Event, Noted, Progressed, followed
 from darkroom.features.features import raw
+from darkroom.images import FEWEST
 from darkroom.networks.saved import Drawing
 from darkroom.sampling import evaluations
 from darkroom.stage import duration

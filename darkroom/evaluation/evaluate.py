@@ -23,11 +23,11 @@ from darkroom.evaluation.metrics import Metric
 from darkroom.evaluation.neighbourhoods import Described
 from darkroom.evaluation.report import ModelPage, pairs_of
 from darkroom.evaluation.scoring import DescribedSets, by_label, course, scored
-from darkroom.evaluation.subjects import FEWEST, Subject, first, read_data, subjects_of
+from darkroom.evaluation.subjects import Subject, first, read_data, subjects_of
 from darkroom.evaluation.writing import history_of, write
 from darkroom.events import Event, Noted, Progressed, ScoreMeasured
 from darkroom.features.features import Features
-from darkroom.images import Pixels
+from darkroom.images import FEWEST, Pixels
 from darkroom.networks.saved import ChosenDrawing
 from darkroom.networks.weights import Weights, with_weights
 from darkroom.refs import ScoresRef, digest_of, replaced

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 
 from darkroom.evaluation.nearest import Shrunk
 from darkroom.events import Event, Noted
-from darkroom.images import SPLITS, ImageSet, Pixels, Rows, read_split
+from darkroom.images import FEWEST, SPLITS, ImageSet, Pixels, Rows, read_split
 from darkroom.networks.saved import ModelCard, ModelError, read_card
 from darkroom.randomness import HELD_OUT, generator_for
 from darkroom.shapes import Shape, core, in_words
 
-FEWEST = 8  # real images on either side below which no score says anything
 MOST_BESIDE = 5000  # held-out images beside which copies are told: a hundredth of them sets the bar
 NAMED = 5  # images named in a warning
 _REFERENCE, _UNSEEN = range(2)  # positions in the stream of random numbers

@@ -81,12 +81,12 @@ def test_the_limit_is_drawn_where_it_lies() -> None:
     assert "<svg" in histogram([], [], None, "nothing")
 
 
-def entry(path: str, label: str, of: str = "", side: int = 64) -> Entry:
-    return Entry(path, path, side, side, label, None, {}, "near_duplicate" if of else "", "", of, "" if of else "train", 0)
+def entry(path: str, label: str, of: str = "", side: int = 64, split: str = "train") -> Entry:
+    return Entry(path, path, side, side, label, None, {}, "near_duplicate" if of else "", "", of, "" if of else split, 0)
 
 
 def test_warnings_name_leaks_contradictions_rare_labels_and_small_images() -> None:
-    many = [entry(f"{number}.png", "many") for number in range(1200)]
+    many = [entry(f"{number}.png", "many", split="train" if number % 6 else "test") for number in range(1200)]
     assert warnings_of(many, ((64, 64),)) == []
     odd = [entry("train/a.png", "many"), entry("test/a.png", "few", of="train/a.png"), entry("b.png", "few", side=32)]
     leak, contradiction, rare, uneven, enlarged = warnings_of([*many, *odd], ((64, 64),))
@@ -97,4 +97,5 @@ def test_warnings_name_leaks_contradictions_rare_labels_and_small_images() -> No
     assert "1 kept images" in enlarged
     (few,) = warnings_of(many[:50], ((64, 64),))
     assert few.startswith("50 images are few")
+    assert "7 images are held out (validation and test), and scores need at least 8" in warnings_of(many[:42], ((64, 64),))[1]
     assert any("`near_duplicate`" in one for one in warnings_of([entry("a", ""), entry("b", "", of="a")], ((8, 8),)))
