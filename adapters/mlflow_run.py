@@ -13,6 +13,7 @@ from typing import Any
 from adapters import machine
 from adapters.dvc_data import flattened
 from adapters.local_servers import masked
+from adapters.moving import ARTIFACTS, DATABASE
 from darkroom.events import Event, HeldOutMeasured, SamplesDrawn, ScoreMeasured, SheetScored, StepTaken
 from darkroom.stage import EVENTS, StoppedOnRequest
 
@@ -35,7 +36,7 @@ def store_of(workspace: Path) -> str:
     if not given:
         if "?" in str(workspace):  # there, the address of a database ends and its options begin
             raise TrackingError(f"{workspace}: MLflow's database cannot lie in a folder with a question mark in its name")
-        return f"sqlite:///{workspace / '.darkroom' / 'mlflow.db'}"
+        return f"sqlite:///{workspace / DATABASE}"
     scheme, is_file, name = given.partition("sqlite:///")
     return f"sqlite:///{Path(name).absolute()}" if is_file and not scheme and not name.startswith(":") else given
 
@@ -55,7 +56,7 @@ def connected(workspace: Path) -> Any:
     try:
         if mlflow.get_experiment_by_name(EXPERIMENT) is None:
             local = store.startswith("sqlite:")
-            artifacts = (workspace / ".darkroom" / "mlflow-artifacts").as_uri() if local else None
+            artifacts = (workspace / ARTIFACTS).as_uri() if local else None
             mlflow.create_experiment(EXPERIMENT, artifact_location=artifacts)
         mlflow.set_experiment(EXPERIMENT)
         return mlflow.MlflowClient()

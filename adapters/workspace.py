@@ -16,7 +16,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from adapters import machine
+from adapters import machine, moving
 from darkroom import __version__
 from darkroom.refs import write_whole
 
@@ -37,7 +37,10 @@ def find_workspace(start: Path) -> Path | None:
 
 
 def opened(folder: Path) -> Path:
-    """A workspace, ready to use: found at or above `folder`, its record of the code brought up to date. Raises WorkspaceError."""
+    """A workspace, ready to use: found at or above `folder`, its records of the code and of its place brought up to date.
+
+    Raises WorkspaceError.
+    """
     found = find_workspace(folder)
     if found is None:
         raise WorkspaceError(f"{folder} is not in a workspace; `darkroom init DIR` makes one")
@@ -46,6 +49,7 @@ def opened(folder: Path) -> Path:
     code = found / "code.yaml"
     if code.exists() and code.read_text(encoding="utf-8") != _code_digests():
         code.write_text(_code_digests(), encoding="utf-8")
+    moving.settle(found)
     return found
 
 
@@ -67,12 +71,13 @@ def make_workspace(folder: Path, source: Path | None, params: str | None = None)
     taken = [name for name in ("params.yaml", "dvc.yaml", ".dvc", "code.yaml") if (folder / name).exists()]
     if taken:
         raise WorkspaceError(f"{folder} holds {', '.join(taken)} already; nothing was changed")
+    folder.mkdir(parents=True, exist_ok=True)
     unfinished.mkdir(parents=True, exist_ok=True)
     if not (folder / ".git").exists():
         machine.start_git(folder)
     with Repo.init(str(folder)) as repo, repo.config.edit() as config:
         config["core"]["remote"] = "local"
-        config["remote"]["local"] = {"url": str(folder.absolute() / ".darkroom" / "remote")}
+        config["remote"]["local"] = {"url": str(folder.absolute() / moving.REMOTE)}
     (folder / "dvc.yaml").write_text(_without_code(template("dvc.yaml")), encoding="utf-8")
     (folder / "code.yaml").write_text(_code_digests(), encoding="utf-8")
     if not (folder / "choices.yaml").exists():
