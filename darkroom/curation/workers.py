@@ -30,8 +30,10 @@ GRACE = 5.0  # seconds until a worker that should have ended itself is ended
 AHEAD = 4  # images a worker is told of before it has answered for the first of them
 MOST_MEMORY = 6 * 2**30  # bytes of addresses: what the largest image that is decoded can need, twice
 FEW = 32  # images for which another worker is not worth its start
+# Each worker is of one thread: threads of the matrix products of several wait for one another, and all take five times as long.
 START = (
-    "import json, sys\n"
+    "import json, os, sys\n"
+    "os.environ |= dict.fromkeys(('OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS', 'MKL_NUM_THREADS', 'VECLIB_MAXIMUM_THREADS'), '1')\n"
     "sys.path[:] = json.loads(sys.argv[1])\n"
     "from darkroom.curation.workers import serve\n"
     "serve(int(sys.argv[2]))"
