@@ -82,7 +82,7 @@ def aged(folder: Path) -> None:
 
 
 SIMULATION = f"""
-import sys, threading, time
+import gc, sys, threading, time
 from pathlib import Path
 import numpy as np
 from darkroom.curation import gathering, ledger
@@ -126,6 +126,7 @@ def watch():
         time.sleep(0.05)
 
 gathering.examined = played
+gc.disable()  # as `curate` does
 folder, count, turn, peak = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), 0
 settings = DuplicateSettings(hash_distance=10, least_correlation=0.85, mirrored=False, same_content=None)
 threading.Thread(target=watch, daemon=True).start()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -28,8 +29,14 @@ def gather(
     `top`: folder that places start from; `workers`: how many processes, as many as there are processors if 0;
     `looks`: who has the images looked at, if not this process's own workers.
     """
-    digests = [memory.digest_of(one.path, one.stamp) or "" for one in candidates]
-    unknown = [index for index, digest in enumerate(digests) if not digest]
+    (arrays, _), found, digests = memory.pictures(), list[Examined | None](), [""] * len(candidates)
+    records = np.full(len(candidates), -1, np.int64)
+    for index, candidate in enumerate(candidates):
+        known = memory.unchanged(candidate.path, candidate.stamp, arrays)
+        if known is not None:
+            records[index] = known.record
+        found.append(known and as_examined(candidate, known.digest, known.look))
+    unknown = [index for index, one in enumerate(found) if one is None]
     if len(unknown) < len(candidates):
         yield Noted(f"{len(candidates) - len(unknown):,} of {len(candidates):,} files are unchanged and not read again")
     unknown.sort(key=lambda index: candidates[index].place)  # members of an archive are read as they lie in it
@@ -38,19 +45,18 @@ def gather(
     fleeting = yield from _remembered(answers, candidates, len(unknown), memory, digests)
     memory.keep()
 
-    (arrays, pixels), found = memory.pictures(), []
-    records = np.full(len(candidates), -1, np.int64)
-    for index, candidate in enumerate(candidates):
+    arrays, pixels = memory.pictures()
+    for index in unknown:
         look = fleeting.get(index)
         if look is None:
-            records[index], look = memory.look(digests[index], arrays)
-        found.append(as_examined(candidate, digests[index], look))
-        if look.reason:
-            yield ImageRejected(candidate.path, look.reason, look.detail)
+            _, records[index], look = memory.look(digests[index], arrays)
+        found[index] = as_examined(candidates[index], digests[index], look)
+    whole = cast(list[Examined], found)
+    yield from (ImageRejected(one.path, one.reason, one.detail) for one in whole if one.reason)
     shapes = None
     if len(way.shapes) > 1:
-        shapes = np.array([shape_for(one.width, one.height, way.shapes) for one in found], np.int64)
-    return found, Rows([pixels], np.zeros(len(candidates), np.int32), records, way.size, shapes, way.shapes)
+        shapes = np.array([shape_for(one.width, one.height, way.shapes) for one in whole], np.int64)
+    return whole, Rows([pixels], np.zeros(len(candidates), np.int32), records, way.size, shapes, way.shapes)
 
 
 def _remembered(

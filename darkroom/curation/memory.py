@@ -8,7 +8,6 @@ file show is kept: a file that could not be read, or was too slow, is tried agai
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 import sqlite3
@@ -18,10 +17,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
+import orjson
 import PIL
 
 import darkroom.images
@@ -42,8 +42,16 @@ TOLD = [field.name for field in fields(Fingerprint) if field.name not in ("array
 KEPT = 2  # memories: of the way to look used now, and of the one before
 TABLES = """
     CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS looks (digest BLOB PRIMARY KEY, record INTEGER NOT NULL, facts TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS looks (digest BLOB PRIMARY KEY, record INTEGER NOT NULL, facts BLOB NOT NULL) WITHOUT ROWID;
 """
+
+
+class Recalled(NamedTuple):
+    """A content's digest, the number of its record (-1 for none), and what it showed, without its pixels."""
+
+    digest: str
+    record: int
+    look: Look
 
 
 class Known:
@@ -113,13 +121,13 @@ class Memory:
             self._rows.execute("COMMIT")
         self._rows.execute("BEGIN")
 
-    def digest_of(self, path: str, stamp: str) -> str | None:
-        """The digest of an unchanged file whose content is known; None otherwise."""
+    def unchanged(self, path: str, stamp: str, arrays: Arrays) -> Recalled | None:
+        """Of an unchanged file whose content is known; None otherwise. `arrays`: of `pictures`."""
         if not stamp:
             return None
-        query = "SELECT digest FROM files JOIN looks USING (digest) WHERE path = ? AND stamp = ?"
+        query = "SELECT digest, record, facts FROM files JOIN looks USING (digest) WHERE path = ? AND stamp = ?"
         row = self._rows.execute(query, (path, stamp)).fetchone()
-        return row and row[0].hex()
+        return row and Recalled(row[0].hex(), row[1], _as_look(row[2], arrays, row[1]))
 
     def add_file(self, path: str, stamp: str, digest: str) -> None:
         """Remember what a file held."""
@@ -152,11 +160,11 @@ class Memory:
                 found[name] = mapped.view(np.ndarray)
         return Arrays(*(found[name] for name in Arrays._fields)), found["cut"]
 
-    def look(self, digest: str, arrays: Arrays) -> tuple[int, Look]:
-        """Its record's number (-1 for none) and what a known content showed, without its pixels."""
+    def look(self, digest: str, arrays: Arrays) -> Recalled:
+        """Of a known content. `arrays`: of `pictures`."""
         query = "SELECT record, facts FROM looks WHERE digest = ?"
         record, facts = self._rows.execute(query, (bytes.fromhex(digest),)).fetchone()
-        return record, _as_look(facts, arrays, record)
+        return Recalled(digest, record, _as_look(facts, arrays, record))
 
     def compared(self, settings: str) -> Compared | None:
         """What was compared by these settings, if that is remembered."""
@@ -187,14 +195,14 @@ class Memory:
         fresh.replace(self._compared)
 
 
-def _as_text(look: Look) -> str:
+def _as_text(look: Look) -> bytes:
     """Values in the order of the fields: a million names of fields take a quarter of the time of reading."""
     printed = look.fingerprint and [getattr(look.fingerprint, name) for name in TOLD]
-    return json.dumps([[getattr(look, name) for name in SHOWN], list(look.scores.items()), printed], ensure_ascii=False)
+    return orjson.dumps([[getattr(look, name) for name in SHOWN], list(look.scores.items()), printed])
 
 
-def _as_look(facts: str, arrays: Arrays, record: int) -> Look:
-    shown, scores, printed = json.loads(facts)
+def _as_look(facts: bytes, arrays: Arrays, record: int) -> Look:
+    shown, scores, printed = orjson.loads(facts)
     named = {sys.intern(kind): score for kind, score in scores}  # the same few names a million times
     told = None if printed is None else Fingerprint(**dict(zip(TOLD, printed, strict=True)), arrays=arrays, row=record)
     return Look(**dict(zip(SHOWN, shown, strict=True)), scores=named, cut=None, fingerprint=told)
@@ -240,7 +248,7 @@ def _unwritable_told(folder: Path) -> Iterator[None]:
 
 def key_of(*settings: str) -> str:
     """What stands for a way to look: settings, the code of this room, and the versions of what decodes."""
-    whole = hashlib.sha256(json.dumps([*settings, PIL.__version__, np.__version__]).encode())
+    whole = hashlib.sha256(orjson.dumps([*settings, PIL.__version__, np.__version__]))
     shared = [Path(module.__file__ or "") for module in (darkroom.images, darkroom.shapes)]
     for file in [*sorted(Path(__file__).parent.glob("*.py")), *shared]:
         whole.update(file.read_bytes())
