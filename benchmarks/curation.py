@@ -24,11 +24,12 @@ from darkroom.cores import cores
 from darkroom.curation.curate import CurateSection
 from darkroom.curation.decoding import decode
 from darkroom.curation.duplicates import find_duplicates
-from darkroom.curation.examining import Way, examine
+from darkroom.curation.examining import Way
 from darkroom.curation.filters import Outlier
 from darkroom.curation.gathering import gather
 from darkroom.curation.memory import opened
 from darkroom.curation.reading import Candidate, list_images
+from darkroom.curation.workers import MOST_SECONDS, Errand, examined
 from darkroom.events import followed
 
 KINDS = {"128 px": (4000, 128, 128), "640 px": (2000, 640, 480), "4,000 px": (80, 4000, 3000)}  # count, width, height: JPEG
@@ -61,11 +62,6 @@ def run(words: Sequence[str] = ()) -> None:
     near_pairs()
 
 
-def _look(folder: Path, section: CurateSection, one: Candidate) -> str:
-    filters = [each for each in section.filters if not isinstance(each, Outlier)]
-    return examine(folder, one, filters, [(section.image_size, section.image_size)], section.background).digest
-
-
 def _decoded(folder: Path, one: Candidate) -> tuple[int, int]:
     return decode((folder / one.path).read_bytes()).size
 
@@ -78,13 +74,15 @@ def _photograph(seed: int, width: int, height: int) -> Image.Image:
 
 
 def examining(folder: Path, kind: str) -> None:
-    """Decode, all shipped checks and hashes, against decoding alone in full; on all cores."""
+    """Decode, all shipped checks and hashes, in processes started for it, against decoding alone in full, in some that run."""
     section = _section()
     candidates = list_images(folder).candidates
-    look = partial(_look, folder, section)
+    filters = tuple(one for one in section.filters if not isinstance(one, Outlier))
+    way = Way(filters, ((section.image_size, section.image_size),), section.background)
+    errand = Errand(folder, way, None, MOST_SECONDS)
     with ProcessPoolExecutor(cores(), get_context("spawn")) as pool:
         ours, alone = in_turns(
-            lambda: list(pool.map(look, candidates, chunksize=10)),
+            lambda: list(examined(errand, candidates, range(len(candidates)), cores())),
             lambda: list(pool.map(partial(_decoded, folder), candidates, chunksize=10)),
         )
     count = len(candidates)

@@ -132,7 +132,7 @@ def curate(
 
 @contextmanager
 def _collector_at_rest() -> Iterator[None]:
-    """A million images are millions of objects, none in a cycle: to walk over them again and again takes a quarter of the time."""
+    """A million images are millions of objects, none in a cycle: to walk over them again and again takes a quarter of a run."""
     was_on = gc.isenabled()
     gc.disable()
     try:

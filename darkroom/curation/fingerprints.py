@@ -3,7 +3,7 @@
 import hashlib
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -22,8 +22,9 @@ CROPS = np.array(  # left, top, width, height as fractions: what copies may show
     ],
     np.float32,
 )
+MIRRORING = np.array([1, -1] * 4, np.float64)  # what a mirror does to the waves along a row
 MIRRORED = len(CROPS)  # the place of the mirrored picture's hash, after those of the crops
-BEFORE = 64  # pixels a side of the grey picture that crops are cut from, before they are shrunk to 32
+WAVED = 32  # pixels a side of the grey picture whose waves make a perceptual hash
 PLAIN, PLAIN_BESIDE = 0.35, 0.15  # shares of pixels that equal their neighbour, of all and beside the background's: see below
 FLAT_BESIDE = 0.5  # the same share beside the background's, from which a drawing is of flat colours
 
@@ -100,18 +101,18 @@ def fingerprint(image: Image.Image, width: int, height: int, content: bytes, dig
     """
     view = _reduced(image, VIEW_SIDE)
     grey, less = view.convert("L"), _reduced(view, HASH_SIDE)
-    less_grey = grey if less is view else less.convert("L")
+    perceptual, difference = hashes(grey if less is view else less.convert("L"))
     return Fingerprint(
         path="",
         file_digest=digest,
         pixel_digest=hashlib.sha256(f"{width} {height} ".encode() + image.tobytes()).hexdigest(),
-        perceptual_hash=perceptual_hash(less_grey),
-        difference_hash=difference_hash(less_grey),
+        perceptual_hash=int(perceptual[0]),
+        difference_hash=difference,
         kind=kind_of(grey),
         resolution=width * height,
         sharpness=sharpness(image),
         bytes=len(content),
-        arrays=Arrays(view_hashes(less_grey)[None], small_picture(less)[None], small_spread(grey)[None]),
+        arrays=Arrays(perceptual[None, 1:], small_picture(less)[None], small_spread(grey)[None]),
         row=0,
     )
 
@@ -125,27 +126,49 @@ def _luma(image: Image.Image) -> Image.Image:
     return image if image.mode == "L" else image.convert("L")  # to convert what is grey copies it
 
 
-def view_hashes(image: Image.Image) -> NDArray[np.uint64]:
-    """Perceptual hashes of the crops, and of the mirror image. uint64 [7]"""
-    grey = np.asarray(_luma(image).resize((BEFORE, BEFORE), Image.Resampling.LANCZOS), np.float64)
-    rows, columns = _waves_of_views()
-    return _hashes((rows.reshape(-1, BEFORE) @ grey).reshape(rows.shape) @ columns)  # one product of matrices, not seven
+def hashes(image: Image.Image) -> tuple[NDArray[np.uint64], int]:
+    """64-bit hashes: pHash of the whole, of the crops and of the mirror image, uint64 [8]; dHash of the whole.
+
+    pHash: the signs, against their median, of the 8 x 8 lowest frequencies (DCT-II, unnormalised) of a 32 x 32 grey picture
+    (Zauner 2010). dHash: whether each of 8 x 8 grey cells is brighter than its left neighbour. As in the package ImageHash,
+    but that a small picture is not rounded to whole levels on the way: all come from two products of matrices.
+    """
+    grey = np.asarray(_luma(image), np.float64)
+    waves, columns = _columns(grey.shape[1])
+    lines = (_rows(grey.shape[0]) @ grey).reshape(-1, 8, grey.shape[1])
+    low = (lines[:-1] @ waves).round()  # what is nothing but rounding is 0 in a copy of any size
+    cells = (lines[-1] @ columns).round()
+    mirrored = low[:1] * MIRRORING
+    return _signs(np.concatenate([low, mirrored])), _packed(cells[:, 1:] > cells[:, :-1])
 
 
-@cache
-def _waves_of_views() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """What gives the lowest frequencies of each view of a picture of `BEFORE` pixels a side. [7, 8, BEFORE], [7, BEFORE, 8]"""
-    boxes = np.concatenate([CROPS, [(0, 0, 1, 1)]]) * BEFORE
-    rows, columns = (np.stack([_waves(start, length) for start, length in boxes[:, axes]]) for axes in ([1, 3], [0, 2]))
-    columns[MIRRORED] = columns[MIRRORED, :, ::-1]
-    return rows, columns.transpose(0, 2, 1)
+@lru_cache(1024)
+def _rows(height: int) -> NDArray[np.float64]:
+    """From a column of a picture: the lowest waves of the whole and of each crop, then the cells of dHash. [8 * 8, height]"""
+    boxes = np.concatenate([[(0, 0, 1, 1)], CROPS])
+    return np.concatenate([*(_waves(height, top, part) for _, top, _, part in boxes), _weights(height, 8)])
 
 
-def _waves(start: float, length: float) -> NDArray[np.float64]:
-    """The lowest waves over a span of `BEFORE` pixels that is resampled, as Pillow does it, to 32. [8, BEFORE]"""
-    impulses = Image.fromarray(np.eye(BEFORE, dtype=np.float32))
-    resampled = impulses.resize((32, BEFORE), Image.Resampling.LANCZOS, (start, 0, start + length, BEFORE))
-    return _cosines(32)[:8] @ np.asarray(resampled, np.float64).T
+@lru_cache(1024)
+def _columns(width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The same from a row: of the whole and of each crop [7, width, 8], and the cells [width, 9]."""
+    boxes = np.concatenate([[(0, 0, 1, 1)], CROPS])
+    return np.stack([_waves(width, left, part).T for left, _, part, _ in boxes]), _weights(width, 9).T
+
+
+def _waves(length: int, start: float, part: float) -> NDArray[np.float64]:
+    """The lowest waves of a part of a line, resampled to 32 pixels. [8, length]"""
+    return _cosines(WAVED)[:8] @ _weights(length, WAVED, start, part)
+
+
+@lru_cache(4096)
+def _weights(
+    length: int, to: int, start: float = 0, part: float = 1, way: Image.Resampling = Image.Resampling.LANCZOS
+) -> NDArray[np.float64]:
+    """How Pillow makes `to` pixels from a part of a line of `length`: what each gives to each. [to, length]"""
+    impulses = Image.fromarray(np.eye(length, dtype=np.float32))
+    box = (start * length, 0, (start + part) * length, length)
+    return np.asarray(impulses.resize((to, length), way, box), np.float64).T
 
 
 def kind_of(image: Image.Image) -> Kind:
@@ -164,40 +187,35 @@ def kind_of(image: Image.Image) -> Kind:
     return Kind.FLAT if equal_beside >= FLAT_BESIDE * besides else Kind.DRAWING
 
 
-def perceptual_hash(image: Image.Image) -> int:
-    """64-bit pHash: the signs, against their median, of the 8 x 8 lowest frequencies of a 32 x 32 grey picture.
-
-    Zauner 2010; bit for bit what the package ImageHash computes (its DCT is the unnormalised DCT-II).
-    """
-    grey = np.asarray(_luma(image).resize((32, 32), Image.Resampling.LANCZOS), np.float64)
-    waves = _cosines(32)[:8]
-    return int(_hashes((waves @ grey @ waves.T)[None])[0])
-
-
-def _hashes(low: NDArray[np.float64]) -> NDArray[np.uint64]:
+def _signs(low: NDArray[np.float64]) -> NDArray[np.uint64]:
     """Which of the lowest frequencies [n, 8, 8] lie above their median. [n]"""
     low = low.reshape(len(low), 64)
     median = np.sort(low, axis=1)[:, 31:33].mean(1, keepdims=True)
     return np.packbits(low > median, axis=1).view(">u8")[:, 0].astype(np.uint64)
 
 
-def difference_hash(image: Image.Image) -> int:
-    """64-bit dHash: whether each of 8 x 8 grey cells is brighter than its left neighbour. As in ImageHash."""
-    grey = np.asarray(_luma(image).resize((9, 8), Image.Resampling.LANCZOS))
-    return _packed(grey[:, 1:] > grey[:, :-1])
-
-
 def small_picture(image: Image.Image) -> NDArray[np.uint8]:
     """What pairs are compared on. uint8 [32, 32, 3]."""
-    colours = image if image.mode == "RGB" else image.convert("RGB")
-    return np.asarray(colours.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    colours = np.asarray(image if image.mode == "RGB" else image.convert("RGB"), np.float32)
+    height, width, _ = colours.shape
+    rows, columns = (_single(length, Image.Resampling.LANCZOS) for length in (height, width))
+    lines = (rows @ colours.reshape(height, -1)).clip(0, 255)  # where an edge rings, as Pillow does: rings move with a crop
+    lines = lines.reshape(SIDE, width, 3).transpose(0, 2, 1).reshape(-1, width)
+    return (lines @ columns.T).reshape(SIDE, 3, SIDE).transpose(0, 2, 1).round().clip(0, 255).astype(np.uint8)
 
 
 def small_spread(image: Image.Image) -> NDArray[np.uint8]:
     """Standard deviation of the luma in what each pixel of the small picture shows. uint8 [32, 32]"""
     grey = np.asarray(_luma(image), np.float32)
-    mean, square = (np.asarray(Image.fromarray(one).resize((SIDE, SIDE), Image.Resampling.BOX)) for one in (grey, grey**2))
+    rows, columns = (_single(length, Image.Resampling.BOX) for length in grey.shape)
+    mean, square = (rows @ one @ columns.T for one in (grey, grey**2))
     return np.sqrt((square - mean**2).clip(0)).round().astype(np.uint8)
+
+
+@lru_cache(1024)
+def _single(length: int, way: Image.Resampling) -> NDArray[np.float32]:
+    """How a line becomes one of the small picture, in single precision. [32, length]"""
+    return _weights(length, SIDE, way=way).astype(np.float32)
 
 
 @cache
