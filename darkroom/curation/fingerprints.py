@@ -1,10 +1,12 @@
 """What is remembered of an image to find its copies: digests, 64-bit hashes of the whole and of crops, a small picture."""
 
 import hashlib
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +93,17 @@ class Fingerprint:
             self.arrays,
             self.row,
         )
+
+
+def together(name: str, prints: Sequence[Fingerprint]) -> NDArray[Any]:
+    """Of each of n images, one of its `Arrays`, by name. [n, ...]"""
+    held = defaultdict[int, list[int]](list)
+    for place, one in enumerate(prints):
+        held[id(one.arrays)].append(place)
+    found = np.empty((len(prints), *getattr(prints[0].arrays, name).shape[1:]), getattr(prints[0].arrays, name).dtype)
+    for places in held.values():  # where they are remembered, of all at once
+        found[places] = getattr(prints[places[0]].arrays, name)[[prints[place].row for place in places]]
+    return found
 
 
 def fingerprint(image: Image.Image, width: int, height: int, content: bytes, digest: str) -> Fingerprint:

@@ -37,8 +37,8 @@ ARRAYS = {  # of one image
     "small": np.dtype((np.uint8, (32, 32, 3))),
     "spread": np.dtype((np.uint8, (32, 32))),
 }
-SHOWN = [field.name for field in fields(Look) if field.name not in ("scores", "cut", "fingerprint")]  # kept as text
-TOLD = [field.name for field in fields(Fingerprint) if field.name not in ("arrays", "row")]  # likewise
+SHOWN = ("width", "height", "format", "note", "reason", "detail")  # of a `Look`, kept as text
+TOLD = [field.name for field in fields(Fingerprint)][:-2]  # likewise; the last two say where its arrays lie
 KEPT = 2  # memories: of the way to look used now, and of the one before
 TABLES = """
     CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
@@ -202,10 +202,10 @@ def _as_text(look: Look) -> bytes:
 
 
 def _as_look(facts: bytes, arrays: Arrays, record: int) -> Look:
-    shown, scores, printed = orjson.loads(facts)
+    (width, height, kind, note, reason, detail), scores, printed = orjson.loads(facts)
     named = {sys.intern(kind): score for kind, score in scores}  # the same few names a million times
-    told = None if printed is None else Fingerprint(**dict(zip(TOLD, printed, strict=True)), arrays=arrays, row=record)
-    return Look(**dict(zip(SHOWN, shown, strict=True)), scores=named, cut=None, fingerprint=told)
+    told = None if printed is None else Fingerprint(*printed, arrays=arrays, row=record)
+    return Look(width, height, kind, note, named, reason, detail, None, told)
 
 
 @contextmanager

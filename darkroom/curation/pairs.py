@@ -19,7 +19,7 @@ from pydantic import Field
 
 from darkroom.cores import cores
 from darkroom.curation.aligning import warped
-from darkroom.curation.fingerprints import CROPS, MIRRORED, Fingerprint, Kind
+from darkroom.curation.fingerprints import CROPS, MIRRORED, Fingerprint, Kind, together
 from darkroom.curation.likeness import ALL, COARSE_LEAST, Floats, Small, agreements, coarse
 from darkroom.curation.near_hashes import MOST_ALIKE, pairs_between, pairs_within
 from darkroom.events import Event, Progressed
@@ -72,17 +72,13 @@ def compared(
     digests = np.array([one.pixel_digest for one in apart], np.bytes_)
     fresh, pairs, complete = np.ones(len(apart), bool), list[Pair](), not _many_alike(apart)
     if before is not None and before.complete and complete:
-        fresh = ~np.isin(digests, before.digests)
-        stay = set(np.intersect1d(_named_in(before.pairs), digests).astype(str).tolist())
+        known, stay = set(before.digests.tolist()), {one.pixel_digest for one in apart}
+        fresh = np.array([digest not in known for digest in digests.tolist()], bool)
         pairs += [pair for pair in before.pairs if pair.whole in stay and pair.part in stay]
     if len(apart) > 1 and fresh.any():
         for whole, part, score, how in (yield from _verified(apart, settings, fresh)):
             pairs.append(Pair(apart[whole].pixel_digest, apart[part].pixel_digest, score, how))
     return Compared(digests, tuple(sorted(pairs)), complete)
-
-
-def _named_in(pairs: Sequence[Pair]) -> NDArray[np.bytes_]:
-    return np.array([name for pair in pairs for name in (pair.whole, pair.part)], np.bytes_)
 
 
 def _rank(one: Fingerprint) -> tuple[int, int, str]:
@@ -100,7 +96,7 @@ def _many_alike(prints: Sequence[Fingerprint]) -> bool:
     if len(prints) <= MOST_ALIKE:
         return False
     whole = np.array([(one.perceptual_hash, one.difference_hash) for one in prints], np.uint64)
-    hashes = np.concatenate([whole, np.stack([one.views for one in prints])], axis=1)
+    hashes = np.concatenate([whole, together("views", prints)], axis=1)
     return any(np.unique(some, return_counts=True)[1].max() > MOST_ALIKE for some in hashes.T)
 
 
@@ -153,7 +149,7 @@ def _confirmed(
 
 
 def _small(prints: Sequence[Fingerprint]) -> Small:
-    return Small(np.stack([one.small for one in prints]), np.stack([one.spread for one in prints]))
+    return Small(together("small", prints), together("spread", prints))
 
 
 def _slices(rows: Sliced, at_once: int | None = None) -> Iterator[Sliced]:
@@ -163,7 +159,7 @@ def _slices(rows: Sliced, at_once: int | None = None) -> Iterator[Sliced]:
 
 def _cells(prints: Sequence[Fingerprint], view: int | None) -> NDArray[np.float16]:
     """What each picture shows in a view, coarsely. [n, 8, 8, 3]"""
-    return np.concatenate([coarse(_seen(np.stack([one.small for one in part]), view)) for part in _slices(prints)])
+    return np.concatenate([coarse(_seen(together("small", part), view)) for part in _slices(prints)])
 
 
 def _seen(small: NDArray[np.uint8], view: int | None) -> NDArray[np.uint8] | Floats:
@@ -209,7 +205,7 @@ def _proposed(
     difference = np.array([one.difference_hash for one in prints], np.uint64)
     whole = [_within(hashes, fresh, distance) for hashes in (perceptual, difference)]
     yield None, np.unique(np.concatenate(whole), axis=0)
-    views = np.stack([one.views for one in prints])
+    views = together("views", prints)
     for view in range(len(CROPS)):
         pairs = _between(views[:, view], perceptual, fresh, distance)
         yield view, pairs[pairs[:, 0] != pairs[:, 1]]

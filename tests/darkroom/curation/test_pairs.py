@@ -73,7 +73,9 @@ def test_all_processors_compare_to_the_same_end_and_progress_is_told(monkeypatch
     monkeypatch.setattr(pairs, "AT_ONCE", 2)
     monkeypatch.setattr(pairs, "TOLD", 5)
     found = followed(pairs.compared(album(), SETTINGS), told.append)
-    assert found.pairs == expected.pairs
+    assert [pair._replace(score=0) for pair in found.pairs] == [pair._replace(score=0) for pair in expected.pairs]
+    scores = [pair.score for pair in expected.pairs]  # how many are compared at once decides the last digit
+    assert [pair.score for pair in found.pairs] == pytest.approx(scores, abs=1e-6)
     assert [one.done for one in told if isinstance(one, Progressed) and one.doing == "comparing whole images"][:3] == [0, 5, 10]
     ends = {one.doing: (one.done, one.total) for one in told if isinstance(one, Progressed)}
     assert len(ends) > 1 and all(done == total for done, total in ends.values())
