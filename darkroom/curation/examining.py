@@ -7,8 +7,8 @@ from pathlib import Path
 from posixpath import splitext
 
 from darkroom.curation.decoding import SUFFIXES, UnreadableImage, decoded
-from darkroom.curation.filters import ORIGINAL_SIZE, ImageFilter
-from darkroom.curation.fingerprints import VIEW_SIDE, Fingerprint, fingerprint
+from darkroom.curation.filters import ORIGINAL_SIZE, VIEW_SIDE, ImageFilter
+from darkroom.curation.fingerprints import Fingerprint, fingerprint
 from darkroom.curation.opening import MOST_BYTES, Opened, Reader
 from darkroom.curation.reading import Candidate
 from darkroom.images import Pixels, cut_to

@@ -16,6 +16,7 @@ from pydantic import Field
 from darkroom.sections import Section
 
 Percent = Annotated[str, Field(pattern=r"^\d{1,2}(\.\d+)?%$", description="a share of the images, such as 5%")]
+VIEW_SIDE = 256  # longest side, in pixels, of the copy that most is measured on
 WORKING_SIDE = 128  # longest side, in pixels, at which sharpness and contrast are judged; smaller images stay as they are
 TEXT_SIDE = 256  # the same, where lines of text are looked for
 BAR_RANGE = 12  # grey levels that may differ within a bar: compression
@@ -131,7 +132,7 @@ class Colourfulness(Section):
 
     def score(self, image: Image.Image) -> float:
         """The measure of that paper."""
-        red, green, blue = (_shrunk(image).astype(np.float64)[..., channel] for channel in range(3))
+        red, green, blue = (_shrunk(view_of(image)).astype(np.float64)[..., channel] for channel in range(3))
         first, second = red - green, (red + green) / 2 - blue
         return float(np.hypot(first.std(), second.std()) + 0.3 * np.hypot(first.mean(), second.mean()))
 
@@ -233,7 +234,7 @@ def _bars(grey: NDArray[np.uint8]) -> float:
 
 def text_likeness(image: Image.Image) -> float:
     """0 to 1; see `TextLike`."""
-    grey = _grey(image, TEXT_SIDE).astype(np.float64)
+    grey = _shrunk(image.convert("L"), TEXT_SIDE).astype(np.float64)
     levels = np.sort(grey.ravel())
     count, total = np.arange(1, len(levels)), np.cumsum(levels)[:-1]
     between = (total * len(levels) - count * levels.sum()) ** 2 / (count * (len(levels) - count)) / len(levels) ** 2  # Otsu 1979
@@ -282,9 +283,19 @@ def _varying(grey: NDArray[np.int16]) -> float:
     return float((values @ values - values.sum() ** 2 / values.size) / values.size)
 
 
-def _grey(image: Image.Image, side: int = WORKING_SIDE) -> NDArray[np.uint8]:
-    """Grey levels."""
-    return _once(image, f"grey at {side}", lambda: _shrunk(image.convert("L"), side))
+def _grey(image: Image.Image) -> NDArray[np.uint8]:
+    """Grey levels at the working side."""
+    return _once(image, "grey", lambda: _shrunk(view_of(image).convert("L")))
+
+
+def view_of(image: Image.Image) -> Image.Image:
+    """The image such that no side is longer than `VIEW_SIDE`."""
+    return _once(image, "view", lambda: reduced(image, VIEW_SIDE))
+
+
+def reduced(image: Image.Image, most: int) -> Image.Image:
+    """By a whole number, such that no side is longer than `most` pixels: means of squares, which is fast."""
+    return image.reduce(-(-max(image.size) // most)) if max(image.size) > most else image
 
 
 def _once(image: Image.Image, what: str, make: Callable[[], Made]) -> Made:

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from darkroom.curation.filters import sharpness
+from darkroom.curation.filters import reduced, sharpness, view_of
 
-VIEW_SIDE = 256  # longest side, in pixels, of the copy that texture is measured on
-HASH_SIDE = 128  # the same, of what is made smaller still
+HASH_SIDE = 128  # longest side, in pixels, of the copy that is made smaller still
 SIDE = 32  # pixels of the small picture that pairs are compared on
 CROPS = np.array(  # left, top, width, height as fractions: what copies may show of a picture, within the reach of a hash
     [
@@ -112,8 +111,8 @@ def fingerprint(image: Image.Image, width: int, height: int, content: bytes, dig
     The pixel digest is of the image as it is here: of a large JPEG, at the reduced size that the settings call for.
     Equal pixels have equal digests if they came from files of one kind; a large JPEG saved anew as PNG is told by its hashes.
     """
-    view = _reduced(image, VIEW_SIDE)
-    grey, less = view.convert("L"), _reduced(view, HASH_SIDE)
+    view = view_of(image)
+    grey, less = view.convert("L"), reduced(view, HASH_SIDE)
     perceptual, difference = hashes(grey if less is view else less.convert("L"))
     return Fingerprint(
         path="",
@@ -128,11 +127,6 @@ def fingerprint(image: Image.Image, width: int, height: int, content: bytes, dig
         arrays=Arrays(perceptual[None, 1:], small_picture(less)[None], small_spread(grey)[None]),
         row=0,
     )
-
-
-def _reduced(image: Image.Image, most: int) -> Image.Image:
-    """By a whole number, such that no side is longer than `most` pixels: means of squares, which is fast."""
-    return image.reduce(-(-max(image.size) // most)) if max(image.size) > most else image
 
 
 def _luma(image: Image.Image) -> Image.Image:
