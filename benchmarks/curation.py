@@ -32,7 +32,7 @@ from darkroom.curation.reading import Candidate, list_images
 from darkroom.curation.workers import MOST_SECONDS, Errand, examined
 from darkroom.events import followed
 
-KINDS = {"128 px": (4000, 128, 128), "640 px": (2000, 640, 480), "4,000 px": (80, 4000, 3000)}  # count, width, height: JPEG
+KINDS = {"128 px": (10_000, 128, 128), "640 px": (5000, 640, 480), "4,000 px": (80, 4000, 3000)}  # count, width, height: JPEG
 BOTH_HAVE = ("aspect_ratio", "sharpness", "underexposed", "overexposed", "information")  # and size, equal and similar files
 PEER = """
 import sys, time
