@@ -264,6 +264,12 @@ def _kept(folder: Path, content: bytes, suffix: str) -> str:
     return name
 
 
+def digest_of_images(folder: Path) -> str:
+    """What stands for all that a model is made from: the images of the splits `train` and `validation`, what is said of them, and
+    their order. SHA-256 in hexadecimal, of the indexes, which name each shard by its content. Raises FileNotFoundError."""
+    return hashlib.sha256(b"".join((folder / f"{split}.json").read_bytes() for split in SPLITS[:2])).hexdigest()
+
+
 def _let_open(files: int) -> None:
     """A mapped file counts as open. Let this process have as many, and some beside, where the system allows it."""
     try:

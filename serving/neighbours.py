@@ -11,8 +11,7 @@ from pydantic import BaseModel
 
 from darkroom.evaluation.memorisation import GAP
 from darkroom.evaluation.nearest import MOST_SIDE, Shrunk, nearest_few
-from darkroom.images import ImageSet, Pixels, read_split
-from darkroom.refs import digest_of
+from darkroom.images import ImageSet, Pixels, digest_of_images, read_split
 from darkroom.shapes import framed
 from serving.loaded import Loaded
 from serving.problems import Problem
@@ -77,7 +76,7 @@ class Neighbours:
             stamp = (self._data / "train.json").stat().st_mtime_ns
             if self._read is None or self._read[0] != stamp:
                 images = read_split(self._data, "train")
-                self._read = (stamp, images, Shrunk(images.pixels), digest_of(self._data))
+                self._read = (stamp, images, Shrunk(images.pixels), digest_of_images(self._data))
         except (OSError, ValueError, KeyError):
             raise Problem(404, "No training images", "this service has no training images to compare with") from None
         return self._read[1:]

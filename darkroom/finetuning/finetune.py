@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeInt
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event, Noted
 from darkroom.finetuning.low_rank import Method
-from darkroom.images import ImageSet, contact_sheet, read_split
+from darkroom.images import ImageSet, contact_sheet, digest_of_images, read_split
 from darkroom.networks.saved import ModelCard, ModelError, buckets_of, build, check_sides, device_named, encoder_of, load_model
 from darkroom.randomness import ORDER, generator_for
 from darkroom.refs import WeightsRef, digest_of
@@ -51,7 +51,7 @@ def finetune(
         "labels": images.names,
         "focus": tuple(section.focus),
         "label_counts": tuple(np.bincount(images.labels, minlength=len(images.names)).tolist()),
-        "data_digest": digest_of(places.data),
+        "data_digest": digest_of_images(places.data),
         "parent_digest": digest_of(base),
         **buckets_of(everything),
     }

@@ -103,7 +103,7 @@ class ModelCard(Section):
     drawing: Drawing
     focus: tuple[str, ...]  # labels the model is meant for; empty for all
     images_seen: int
-    data_digest: str
+    data_digest: str  # of the images that it was made from (`images.digest_of_images`)
     parent_digest: str  # of the weights it started from; empty for a model from scratch
     buckets: tuple[Shape, ...] = ()  # shapes it was trained on, the square first; none for squares only
     bucket_counts: tuple[tuple[int, ...], ...] = ()  # images of each label of each shape

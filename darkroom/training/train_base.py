@@ -10,11 +10,11 @@ from pydantic import Field
 
 from darkroom.augmentation import read_recipe
 from darkroom.events import Event
-from darkroom.images import read_split
+from darkroom.images import digest_of_images, read_split
 from darkroom.networks.denoiser import Denoiser, Preconditioning
 from darkroom.networks.saved import Drawing, ModelCard, Network, buckets_of, build
 from darkroom.randomness import WEIGHTS, torch_seed
-from darkroom.refs import WeightsRef, digest_of
+from darkroom.refs import WeightsRef
 from darkroom.training.course import UNSTEERED, Conduct, Course
 from darkroom.training.session import Places, Splits, run_course
 from darkroom.training.start import WEIGHTS_FOLDER, Start
@@ -62,7 +62,7 @@ def fresh(section: TrainBaseSection, splits: Splits, places: Places) -> tuple[De
         drawing=section.drawing,
         focus=(),
         images_seen=0,
-        data_digest=digest_of(places.data),
+        data_digest=digest_of_images(places.data),
         parent_digest="",
         **buckets_of(images),
     )

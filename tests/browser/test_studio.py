@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from darkroom.images import write_split
+from darkroom.images import digest_of_images, write_split
 from darkroom.provenance import read_provenance
-from darkroom.refs import digest_of
 from serving.guards import Rules
 from tests import chromium
 from tests.darkroom.tiny import painted
@@ -69,8 +68,9 @@ def browser(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Browser]
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     (tmp_path / "data").mkdir()
-    write_split(tmp_path / "data", "train", painted(12, seed=1))
-    digest = digest_of(tmp_path / "data")
+    for split in ("train", "validation"):
+        write_split(tmp_path / "data", split, painted(12, seed=1))
+    digest = digest_of_images(tmp_path / "data")
     first, second = (model_at(tmp_path / str(seed), seed=seed, weaker=seed == 1, data_digest=digest) for seed in (1, 2))
     return Registry(offer(first, "1"), offer(second, "2"))
 

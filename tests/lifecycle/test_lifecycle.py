@@ -147,6 +147,19 @@ def test_a_changed_setting_runs_its_stage_and_what_follows_and_going_back_is_fre
     assert steps["register"] == "unchanged"  # version 1 holds these weights
 
 
+def test_a_file_more_that_is_rejected_is_recorded_and_trains_nothing(life: Path) -> None:
+    broken = life.parent / "my pictures" / "broken.png"
+    broken.write_bytes(b"no picture")
+    manifest = (life / "data/curated/manifest.parquet").read_bytes()
+    steps = again(life)
+    assert steps.pop("curate") == "computed" and set(steps.values()) == {"unchanged"}
+    assert (life / "data/curated/manifest.parquet").read_bytes() != manifest
+    assert "up to date" in dvc("status", cwd=life)
+    broken.unlink()
+    assert set(again(life).values()) == {"taken back", "unchanged"}
+    assert (life / "data/curated/manifest.parquet").read_bytes() == manifest
+
+
 def test_how_a_finished_training_was_run_and_watched_may_change(life: Path) -> None:
     text = (life / "params.yaml").read_text(encoding="utf-8")
     settings = yaml.safe_load(text)

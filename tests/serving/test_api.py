@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from darkroom.images import write_split
+from darkroom.images import digest_of_images, write_split
 from darkroom.provenance import read_provenance
 from darkroom.refs import digest_of
 from serving.asked import LARGEST_SEED, _check_grid
@@ -27,8 +27,9 @@ from tests.serving.test_engine import until
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
     (folder / "data").mkdir()
-    write_split(folder / "data", "train", painted(12, seed=1))
-    model_at(folder / "1", data_digest=digest_of(folder / "data"))
+    for split in ("train", "validation"):
+        write_split(folder / "data", split, painted(12, seed=1))
+    model_at(folder / "1", data_digest=digest_of_images(folder / "data"))
     model_at(folder / "2", seed=2)
     model_at(folder / "reads", network=CAPTIONED | {"image": card().network.model_dump()})
     return folder
@@ -47,7 +48,7 @@ def pixels_of(image: str | bytes) -> Any:
 
 def test_every_image_says_what_made_it_and_its_recipe_draws_it_again(up: Running, folders: Path) -> None:
     told = up.images(count=3, seed=7, guidance=1.5, preset="draft", turns=[{"seed": 3, "amount": 0.2}])
-    digest = digest_of(folders / "data")
+    digest = digest_of_images(folders / "data")
     assert (told["model"], told["version"], told["seed"], told["data_digest"]) == ("tiny", "1", 7, digest)
     assert told["drawing"]["steps"] == 9 and told["drawing"]["guidance"] == 1.5
     for place, image in enumerate(told["images"]):

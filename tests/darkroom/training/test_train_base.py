@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from darkroom.events import Noted, SamplesDrawn
-from darkroom.images import write_split
+from darkroom.images import digest_of_images, write_split
 from darkroom.networks.saved import load_model
 from darkroom.refs import digest_of
 from darkroom.training import report
@@ -32,7 +32,7 @@ def test_the_model_and_its_report(tmp_path: Path) -> None:
     assert ref.parameters == sum(weight.numel() for weight in model.parameters())
     assert isinstance(events[0], Noted) and "20 images, 6 held out, on cpu" in events[0].text
     assert (card.labels, card.label_counts, card.augmentations) == (("dark", "light"), (10, 10), 1)
-    assert (card.images_seen, card.data_digest, card.parent_digest) == (60, digest_of(places.data), "")
+    assert (card.images_seen, card.data_digest, card.parent_digest) == (60, digest_of_images(places.data), "")
     rows = list(csv.DictReader((places.report / "loss.csv").read_text().splitlines()))
     assert [row["images_seen"] for row in rows] == ["16", "32", "48", "60"]
     assert float(rows[1]["held_out_loss middle"]) > 0 and float(rows[1]["training_loss middle"]) > 0
