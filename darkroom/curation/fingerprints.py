@@ -168,7 +168,6 @@ def _waves(length: int, start: float, part: float) -> NDArray[np.float64]:
     return _cosines(WAVED)[:8] @ _weights(length, WAVED, start, part)
 
 
-@lru_cache(4096)
 def _weights(
     length: int, to: int, start: float = 0, part: float = 1, way: Image.Resampling = Image.Resampling.LANCZOS
 ) -> NDArray[np.float64]:

@@ -202,10 +202,10 @@ def _as_text(look: Look) -> bytes:
 
 
 def _as_look(facts: bytes, arrays: Arrays, record: int) -> Look:
-    (width, height, kind, note, reason, detail), scores, printed = orjson.loads(facts)
+    (width, height, form, note, reason, detail), scores, printed = orjson.loads(facts)
     named = {sys.intern(kind): score for kind, score in scores}  # the same few names a million times
     told = None if printed is None else Fingerprint(*[*printed, arrays, record])
-    return Look(width, height, kind, note, named, reason, detail, None, told)
+    return Look(width, height, form, note, named, reason, detail, None, told)
 
 
 @contextmanager
