@@ -5,6 +5,8 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from adapters import machine
+
 ARTIFACTS = Path(".darkroom/mlflow-artifacts")  # in a workspace, as its database, where MLflow is not told of another store
 DATABASE = Path(".darkroom/mlflow.db")
 REMOTE = Path(".darkroom/remote")  # of DVC, as a workspace is made
@@ -20,7 +22,7 @@ ADDRESSES = (  # MLflow's columns that hold one
 def settle(workspace: Path) -> None:
     """Let what is kept of a workspace say where it lies now."""
     _settle_mlflow(workspace / DATABASE, workspace / ARTIFACTS)
-    _settle_dvc(workspace / ".dvc" / "config", workspace / REMOTE)
+    _settle_dvc(workspace)
 
 
 def _settle_mlflow(database: Path, artifacts: Path) -> None:
@@ -45,13 +47,22 @@ def _path_of(address: str) -> Path:
     return Path(unquote(urlsplit(address).path))
 
 
-def _settle_dvc(config: Path, remote: Path) -> None:
+def _settle_dvc(workspace: Path) -> None:
     """Only where the folder that DVC pushes to is gone: a clone's lies in the workspace that it was cloned from."""
-    if not remote.is_dir():
+    config, remote = workspace / ".dvc" / "config", workspace / REMOTE
+    if not remote.is_dir() or not config.is_file():
         return
-    lines = config.read_text(encoding="utf-8").splitlines(keepends=True)
-    for number, line in enumerate(lines):
-        name, is_set, url = (part.strip() for part in line.partition("="))
-        if name == "url" and is_set and Path(url).parts[-2:] == REMOTE.parts and not Path(url).exists():
-            lines[number] = line.replace(url, str(remote))
-            config.write_text("".join(lines), encoding="utf-8")
+    values = [line.partition("=")[2].strip().strip("\"'") for line in config.read_text(encoding="utf-8").splitlines()]
+    if not any(map(_is_gone, values)):  # DVC takes its time to load
+        return
+    machine.set_quiet()
+    from dvc.repo import Repo
+
+    with Repo(str(workspace)) as repo, repo.config.edit() as held:
+        for one in held["remote"].values():
+            if _is_gone(str(one["url"])):
+                one["url"] = str(remote)
+
+
+def _is_gone(remote: str) -> bool:
+    return Path(remote).parts[-2:] == REMOTE.parts and not Path(remote).exists()

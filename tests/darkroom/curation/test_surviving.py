@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from threadpoolctl import threadpool_info
 
 from darkroom.curation import opening, workers
 from darkroom.curation.decoding import UnreadableImage
@@ -48,9 +49,19 @@ class Poison:
         return 1.0
 
 
-def answers(folder: Path, count: int = 2, seconds: float = 2.0) -> dict[str, Answer]:
+@dataclass(frozen=True)
+class Threads:
+    """A filter that says how many threads multiply matrices in the process that looks."""
+
+    kind: str = "threads"
+
+    def score(self, image: Image.Image) -> float:
+        return max(one["num_threads"] for one in threadpool_info())
+
+
+def answers(folder: Path, count: int = 2, seconds: float = 2.0, judge: object = Poison()) -> dict[str, Answer]:
     candidates = list_images(folder).candidates
-    way = Way((Poison(),), ((16, 16),), (0, 0, 0))  # type: ignore[arg-type]
+    way = Way((judge,), ((16, 16),), (0, 0, 0))  # type: ignore[arg-type]
     found = examined(Errand(folder, way, None, seconds), candidates, range(len(candidates)), count)
     return {candidates[index].path: answer for index, answer in found}
 
@@ -73,6 +84,14 @@ def test_a_decoder_that_hangs_or_crashes_costs_its_image_only(tmp_path: Path) ->
     assert found["k.png"].look and "exit code 7" in found["k.png"].look.detail
     for path, answer in found.items():
         assert answer.digest == hashlib.sha256((tmp_path / path).read_bytes()).hexdigest()
+
+
+def test_each_process_computes_by_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of several wait for one another: on two cores it took five times as long."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    write(tmp_path, "a.png", 30)
+    look = answers(tmp_path, judge=Threads())["a.png"].look
+    assert look and look.scores == {"threads": 1}
 
 
 def test_an_error_of_ours_stops_the_run_and_says_what(tmp_path: Path) -> None:
