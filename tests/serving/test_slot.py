@@ -1,5 +1,6 @@
 """The slot: follows an alias, keeps the old version where the new one fails, never mixes two."""
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,6 @@ import pytest
 import torch
 
 from darkroom.networks.saved import build, save_model
-from darkroom.refs import digest_of
 from serving.engine import Engine, Order
 from serving.loaded import Loading, Offer, Row
 from serving.offers import from_folder
@@ -161,7 +161,7 @@ def drawn(engine: Engine, model: Any) -> list[bytes]:
     return [image.tobytes() for image in done.future.result(30)]
 
 
-def test_a_folder_whose_weights_change_is_a_new_version(tmp_path: Path) -> None:
+def test_a_folder_whose_weights_or_card_change_is_a_new_version(tmp_path: Path) -> None:
     slot = Slot("champion", from_folder(model_at(tmp_path)), Loading("cpu", 4))
     slot.look()
     assert slot.model
@@ -170,7 +170,14 @@ def test_a_folder_whose_weights_change_is_a_new_version(tmp_path: Path) -> None:
     assert slot.model is first
     model_at(tmp_path, seed=2)
     slot.look()
-    assert slot.model.version == digest_of(tmp_path / "weights.safetensors")[:12] != first.version
+    second = slot.model
+    assert second.version != first.version
+    changed = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    changed["drawing"]["steps"] += 1
+    (tmp_path / "model.json").write_text(json.dumps(changed), encoding="utf-8")
+    slot.look()
+    assert slot.model.version not in (first.version, second.version)
+    assert slot.model.card.drawing.steps == second.card.drawing.steps + 1
     (tmp_path / "weights.safetensors").unlink()
     slot.look()
     assert slot.model.version != first.version and "cannot be asked" in slot.trouble
