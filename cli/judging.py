@@ -88,10 +88,14 @@ def compare(given: argparse.Namespace) -> int:
 
 def trace(given: argparse.Namespace) -> int:
     """Say what made an image, where it says so; name the training images near it, and where they went."""
+    from PIL import Image
+
     from darkroom.evaluation.tracing import read_image
     from darkroom.evaluation.tracing import trace as traced
     from darkroom.images import read_split
 
+    if given.out is not None and given.out.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"{given.out}: its name does not say what kind of picture to write; end it in .png")
     found, settings = opened(given.workspace)
     train, *others = (read_split(found / CURATED, split) for split in ("train", "validation", "test"))
     held_out = np.concatenate([np.asarray(one.pixels) for one in others])

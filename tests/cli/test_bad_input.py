@@ -175,6 +175,10 @@ def test_no_permission_to_write(failed: Failed, tmp_path: Path) -> None:
     assert "mend the permissions" in failed("init", closed / "workspace")
 
 
+def test_a_picture_of_no_kind_is_refused_before_anything_is_looked_up(failed: Failed) -> None:
+    assert "near.foo: its name does not say what kind of picture to write" in failed("trace", "x.png", "--out", "near.foo")
+
+
 def test_a_file_where_a_folder_should_be(failed: Failed, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear", encoding="utf-8")
     assert "letter.txt/mine: not a directory; choose another path" in failed("init", "letter.txt/mine")
