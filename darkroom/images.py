@@ -248,9 +248,13 @@ def write_split(folder: Path, split: str, images: ImageSet, numbers: Sequence[in
         ]
         content = BytesIO()
         np.save(content, images.exact(rows))
-        text = json.dumps(said, ensure_ascii=False, indent=0).encode()
+        text = "[" + ",\n".join(json.dumps(one, ensure_ascii=False) for one in said) + "]\n"  # an image a line
         listed.append(
-            {"images": len(rows), "pixels": _kept(shards, content.getvalue(), ".npy"), "said": _kept(shards, text, ".json")}
+            {
+                "images": len(rows),
+                "pixels": _kept(shards, content.getvalue(), ".npy"),
+                "said": _kept(shards, text.encode(), ".json"),
+            }
         )
     index = {"names": images.names, "size": images.size, "by_path": numbers is not None, "shards": listed}
     if len(images.buckets) > 1:

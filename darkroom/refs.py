@@ -1,4 +1,4 @@
-"""What one step hands the next: a path, the digest of what lies there, and a count, never tensors; and files that are whole."""
+"""What one step hands the next: a path, a digest of what lies there, and a count, never tensors; and files that are whole."""
 
 import hashlib
 import shutil
@@ -10,7 +10,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class DatasetRef:
-    """A curated (or augmented) data set: `images` is how many it keeps."""
+    """A curated (or augmented) data set: `digest` stands for what is trained on, `images` is how many it keeps."""
 
     path: str
     digest: str

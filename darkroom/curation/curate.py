@@ -31,8 +31,8 @@ from darkroom.curation.reading import Listing, as_text, list_images
 from darkroom.curation.splitting import SplitSettings
 from darkroom.curation.workers import Looks
 from darkroom.events import Event, ImageRejected, Noted
-from darkroom.images import SPLITS, ImageSet, Pixels, Rows, write_split
-from darkroom.refs import DatasetRef, digest_of, replaced
+from darkroom.images import SPLITS, ImageSet, Pixels, Rows, digest_of_images, write_split
+from darkroom.refs import DatasetRef, replaced
 from darkroom.sections import Section
 from darkroom.shapes import AspectBuckets, Shape, by_shape, shape_for
 
@@ -127,7 +127,7 @@ def curate(
             for split, order in orders.items():
                 remember_order(memory, split, order)
     kept = sum(entry.kept for entry in entries)
-    return DatasetRef(out.as_posix(), digest_of(out), kept)
+    return DatasetRef(out.as_posix(), digest_of_images(out), kept)
 
 
 @contextmanager

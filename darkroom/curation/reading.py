@@ -144,8 +144,9 @@ def _take(findings: Findings, place: str, files: Sequence[Found], read: Any) -> 
             findings.others[suffix.lower() or "no suffix"] += 1
     label = label_of(place, findings.splits) if images else ""
     for one in images:
-        beside = {name: read(text) or b"" for name, text in texts.get(splitext(one.path)[0], {}).items()}
-        rows = findings.rows.get(one.path, {}), metadata.from_sidecars(beside, findings.notes)
+        beside = {name: read(text) or b"" for name, text in texts.get(splitext(one.path)[0], {}).items()} if texts else {}
+        told_by = findings.rows.get(one.path), metadata.from_sidecars(beside, findings.notes) if beside else None
+        rows = [row for row in told_by if row]  # of most images, none
         labels, captions = map(metadata.label_in, rows), map(metadata.caption_in, rows)  # the first that tells one counts
         findings.candidates.append(
             Candidate(
